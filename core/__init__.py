@@ -1,0 +1,1 @@
+"""What every folder shares. Imports nothing else of the project."""

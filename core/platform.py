@@ -1,0 +1,58 @@
+"""Where a step or service finds the rest of the platform: read once from the environment.
+
+The infrastructure sets the same variables in every environment: as the environment of processes
+locally, as a ConfigMap on Kubernetes.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.errors import ConfigError
+
+
+class Platform(BaseModel):
+    """Addresses of the platform's parts. A URI is anything fsspec reads; a plain path is local.
+
+    Each field is set by the variable FALAJ_<FIELD>.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    mlflow_url: str
+    runtime_url: str
+    feature_store: str
+    """Folder of feature_store.yaml."""
+    offline_store: str
+    """URI below which the offline features lie, one folder a contract."""
+    profiles: str
+    """URI below which the data profile of each contract's last valid run lies."""
+    model_repository: str
+    """URI of the runtime's model repository."""
+    pseudonym_key_file: str
+    audit_log: str
+    lineage_log: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read the variables.
+
+        Raises:
+            ConfigError: A variable is missing; the message names it and the command that sets it.
+        """
+        fields = {
+            name: environment[key] for name in cls.model_fields if (key := f"FALAJ_{name.upper()}") in environment
+        }
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            missing = ", ".join(f"FALAJ_{str(fault['loc'][0]).upper()}" for fault in error.errors())
+            raise ConfigError(
+                f"{missing} not set: start the platform with `falaj up`, and run steps with `falaj run`"
+            ) from error
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that `from_environment` reads."""
+        return {f"FALAJ_{name.upper()}": value for name, value in self.model_dump().items()}
