@@ -56,3 +56,24 @@ class Platform(BaseModel):
     def to_environment(self) -> dict[str, str]:
         """The variables that `from_environment` reads."""
         return {f"FALAJ_{name.upper()}": value for name, value in self.model_dump().items()}
+
+
+class Service(BaseModel):
+    """One running service of an environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    """Where a person or another service reaches it."""
+    health: str
+    """Answers 200 when it is ready."""
+    log: str | None = None
+
+
+class Environment(BaseModel):
+    """What the infrastructure tells the command line of a running environment, as one JSON file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    platform: Platform
+    services: dict[str, Service]
