@@ -42,9 +42,7 @@ class Platform(BaseModel):
         Raises:
             ConfigError: A variable is missing; the message names it and the command that sets it.
         """
-        fields = {
-            name: environment[key] for name in cls.model_fields if (key := f"FALAJ_{name.upper()}") in environment
-        }
+        fields = {field: environment[name] for name, field in cls.variables().items() if name in environment}
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
@@ -53,9 +51,14 @@ class Platform(BaseModel):
                 f"{missing} not set: start the platform with `falaj up`, and run steps with `falaj run`"
             ) from error
 
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """The name of each variable and the field that it sets."""
+        return {f"FALAJ_{field.upper()}": field for field in cls.model_fields}
+
     def to_environment(self) -> dict[str, str]:
         """The variables that `from_environment` reads."""
-        return {f"FALAJ_{name.upper()}": value for name, value in self.model_dump().items()}
+        return {name: str(getattr(self, field)) for name, field in self.variables().items()}
 
 
 class Service(BaseModel):

@@ -1,1 +1,41 @@
-def main() -> None: ...
+"""The command line `falaj`."""
+
+import sys
+
+import typer
+
+from core.errors import FalajError
+from falaj import console
+from falaj.commands import audit, logs, models, predict, run, stack, status
+
+app = typer.Typer(
+    name="falaj",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    help="Falaj: a machine-learning platform for the UAE, as code.",
+)
+app.command()(stack.up)
+app.command()(stack.down)
+app.command(
+    "pulumi", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)(stack.engine)
+app.command()(status.status)
+app.command()(run.run)
+app.command()(predict.predict)
+app.command("models")(models.models)
+app.command()(models.rollback)
+app.add_typer(audit.app, name="audit")
+app.command()(logs.logs)
+
+
+def main() -> None:
+    """Run the command line; an error meant for a person is shown without a traceback."""
+    try:
+        app()
+    except FalajError as error:
+        console.err.print(f"[bold red]error:[/] {console.escape(str(error))}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

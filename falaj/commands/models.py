@@ -1,0 +1,75 @@
+"""`falaj models` and `falaj rollback`: what is registered, what is live, and the way back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.audit import AuditLog
+from core.errors import ServiceError
+from core.telemetry import silence
+from falaj import console, environment, repository
+from serving import rollout
+
+
+def models(
+    model: Annotated[str | None, typer.Argument(help="Show this model alone, with the columns it takes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show every registered version, which one is live, and how well it did."""
+    silence()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    running = environment.load()
+    client = MlflowClient(running.platform.mlflow_url)
+    found = []
+    try:
+        names = [model] if model else sorted(entry.name for entry in client.search_registered_models())
+        for name in names:
+            aliases = client.get_registered_model(name).aliases
+            for version in client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"]):
+                metrics = client.get_run(version.run_id).data.metrics if version.run_id else {}
+                state = sorted(alias for alias, number in aliases.items() if int(number) == int(version.version))
+                found.append({"name": name, "version": int(version.version), "state": state, "metrics": metrics})
+    except MlflowException as error:
+        raise ServiceError(f"the model registry did not answer ({error.message}): see `falaj status`") from error
+    columns = (
+        {tensor.name: list(tensor.columns) for tensor in repository.spec(running, model).inputs}
+        if model and model in repository.models(running)
+        else None
+    )
+    if as_json:
+        console.result({"versions": found, "inputs": columns})
+        return
+    rows = [
+        [
+            str(entry["name"]),
+            str(entry["version"]),
+            ", ".join(entry["state"]) or "-",
+            "  ".join(f"{key} {value:.4g}" for key, value in sorted(entry["metrics"].items()) if "holdout" in key),
+        ]
+        for entry in found
+    ]
+    console.table(["model", "version", "state", "metrics"], rows)
+    for tensor, names in (columns or {}).items():
+        console.out.print(f"\n{tensor} takes the columns, in this order: {', '.join(names)}")
+
+
+def rollback(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Let the previous version of a model answer again, without a dropped request."""
+    running = environment.load()
+    platform = running.platform
+    before = repository.live(running, model)
+    after = rollout.rollback(platform.model_repository, model, platform.runtime_url)
+    _move_aliases(platform.mlflow_url, model, after.live, after.previous)
+    AuditLog(Path(platform.audit_log)).append(
+        "model.rolled_back", f"{model}/{after.live}", version=after.live, replaced=before.live
+    )
+    if as_json:
+        console.result({"model": model, "live": after.live, "previous": after.previous})
+    else:
+        console.say(f"[green]{model} version {after.live} is live[/]; version {before.live} stays warm")

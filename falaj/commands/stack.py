@@ -1,0 +1,87 @@
+"""`falaj up`, `falaj down` and `falaj pulumi`: the local stack through the Pulumi engine."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.audit import AuditLog
+from core.digest import code_digest, environment_digest
+from core.errors import ConfigError, FalajError
+from falaj import console, environment, sample
+from falaj.commands import run as training
+from tools.engine import engine_environment
+
+STACK = "local"
+SAMPLE = "employment"
+
+
+def up(
+    train: Annotated[
+        bool, typer.Option(help="Train and deploy the sample use case where that is not done yet.")
+    ] = True,
+) -> None:
+    """Bring up the local environment, train the sample use case and ask it for a prediction."""
+    _pulumi("stack", "select", "--create", STACK, quiet=True)
+    # Without the refresh, a machine that was restarted would look as if everything still ran.
+    _pulumi("up", "--stack", STACK, "--yes", "--skip-preview", "--refresh")
+    running = environment.load()
+    AuditLog(Path(running.platform.audit_log)).append(
+        "environment.up", STACK, code=code_digest(), environment=environment_digest()
+    )
+    if train:
+        training.run(SAMPLE, if_changed=True)
+        sample.show(running, SAMPLE)
+    console.say("")
+    for name, service in sorted(running.services.items()):
+        console.say(f"  {name:<16} {service.url}")
+    console.say(
+        "\nNext: [bold]falaj status[/], [bold]falaj run housing[/], [bold]falaj predict --help[/]; [bold]make down[/] ends it"
+    )
+
+
+def down(
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="Delete models, features, logs, lineage and the audit log too.")
+    ] = False,
+) -> None:
+    """Stop and remove every service; what they stored is kept unless asked otherwise."""
+    try:
+        AuditLog(Path(environment.load().platform.audit_log)).append(
+            "environment.down", STACK, data_deleted=delete_data
+        )
+    except ConfigError:
+        console.say("no local environment is up")
+    if (environment.home() / "state").is_dir():
+        _pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview", "--refresh")
+    if delete_data:
+        shutil.rmtree(environment.home(), ignore_errors=False)
+        console.say(f"deleted {environment.home()}")
+    else:
+        console.say(f"data is kept in {environment.home()}")
+
+
+def engine(context: typer.Context) -> None:
+    """Run the Pulumi engine on the local stack: `falaj pulumi preview`, `falaj pulumi refresh`."""
+    raise typer.Exit(_run(context.args).returncode)
+
+
+def _pulumi(*arguments: str, quiet: bool = False) -> None:
+    done = _run([*arguments, "--non-interactive"], quiet)
+    if done.returncode != 0:
+        output = f"\n{done.stderr.strip()}" if quiet else ", see above"
+        raise FalajError(f"`pulumi {' '.join(arguments)}` failed{output}")
+
+
+def _run(arguments: list[str], quiet: bool = False) -> subprocess.CompletedProcess[str]:
+    (environment.home() / "state").mkdir(parents=True, exist_ok=True)
+    return subprocess.run(
+        ["pulumi", *arguments],
+        cwd=environment.ROOT,
+        env=engine_environment(),
+        check=False,
+        capture_output=quiet,
+        text=True,
+    )

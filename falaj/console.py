@@ -1,0 +1,44 @@
+"""How the command line speaks: tables and colours on a terminal, JSON where a script asks for it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+__all__ = ["err", "escape", "out", "result", "say", "table", "working"]
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """A line of progress; goes to stderr, so that stdout holds results alone."""
+    err.print(text)
+
+
+def result(value: Any) -> None:
+    """A machine-readable result."""
+    out.print_json(json.dumps(value, default=str))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A result for a person. A pipe gets the same columns without colours or a width limit."""
+    shown = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        shown.add_row(*row)
+    out.print(shown, soft_wrap=not out.is_terminal)
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show that something goes on; a plain line where there is no terminal."""
+    if not err.is_terminal:
+        say(text)
+        yield
+        return
+    with err.status(text):
+        yield
