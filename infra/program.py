@@ -1,0 +1,105 @@
+"""What a stack consists of, and what it tells the outside."""
+
+from pathlib import Path
+
+import pulumi
+from pulumi import ResourceOptions
+
+from core.platform import Environment, Platform, Service
+from infra.config import KEY, StackConfig, parse_config
+from infra.services.feature_server import FeatureServer
+from infra.services.gateway import NAME as GATEWAY
+from infra.services.gateway import Gateway, GatewayArgs
+from infra.services.inference import Inference, InferenceArgs
+from infra.services.mlflow import Mlflow
+from infra.services.prometheus import Prometheus, PrometheusArgs
+from infra.substrates.base import MODELS, OFFLINE_FEATURES, PROFILES, PSEUDONYM_KEY, Target
+from infra.substrates.local.substrate import LocalSubstrate
+
+
+def deploy(root: Path) -> None:
+    """Declare the current stack's resources and export its outputs.
+
+    Args:
+        root: Folder of Pulumi.yaml.
+
+    Raises:
+        ConfigError: The stack's file is invalid, or a program is missing on this machine.
+    """
+    settings = parse_config(pulumi.Config().get_object(KEY), pulumi.get_stack())
+    rules = {file.name: file.read_text() for file in sorted((root / "monitoring" / "alerts").glob("*.yaml"))}
+    compose(settings, root, rules)
+
+
+def compose(settings: StackConfig, root: Path, rules: dict[str, str]) -> None:
+    """Declare each service that the stack has and the gateway in front of them, and describe the whole.
+
+    Args:
+        rules: Text of each Prometheus rule file, by its name.
+    """
+    home = (root / settings.substrate.home).resolve()
+    substrate = LocalSubstrate("local", home, settings.gateway.port)
+    within = ResourceOptions(parent=substrate)
+
+    mlflow = Mlflow("mlflow", substrate, settings.mlflow, within) if settings.mlflow else None
+    features = (
+        FeatureServer("feature_server", substrate, settings.feature_server, within) if settings.feature_server else None
+    )
+    inference = (
+        Inference(
+            "inference",
+            substrate,
+            InferenceArgs(settings=settings.inference, max_body_bytes=settings.gateway.max_body_bytes),
+            within,
+        )
+        if settings.inference
+        else None
+    )
+    watched = [service for service in (mlflow, features, inference) if service is not None]
+    prometheus = None
+    if settings.prometheus:
+        metrics = [
+            Target(service=workload.name, port=next(iter(workload.ports.values())).number, path=workload.metrics_path)
+            for workload in (service.workload for service in watched)
+            if workload.metrics_path is not None
+        ]
+        gateway_metrics = substrate.gateway_target(GATEWAY, settings.gateway.port)
+        arguments = PrometheusArgs(settings=settings.prometheus, targets=[*metrics, gateway_metrics], rules=rules)
+        prometheus = Prometheus("prometheus", substrate, arguments, within)
+
+    services = [*watched, *([prometheus] if prometheus else [])]
+    gateway = Gateway(
+        "gateway",
+        substrate,
+        GatewayArgs(
+            settings=settings.gateway,
+            upstreams=[upstream for service in services for upstream in service.upstreams],
+            routes=[route for service in services for route in service.routes],
+        ),
+        within,
+    )
+
+    described = {
+        service.workload.name: Service(
+            url=service.url,
+            health=substrate.probe_url(service.workload),
+            log=substrate.log(service.workload.name),
+        )
+        for service in [*services, gateway]
+    }
+    pulumi.export("services", {name: service.url for name, service in described.items()})
+    if mlflow is None or features is None or inference is None:
+        return  # Without these three no pipeline can run, so there is no platform to describe.
+    platform = Platform(
+        mlflow_url=mlflow.url,
+        runtime_url=inference.url,
+        feature_store=features.repository,
+        offline_store=substrate.uri(OFFLINE_FEATURES),
+        profiles=substrate.uri(PROFILES),
+        model_repository=substrate.uri(MODELS),
+        pseudonym_key_file=substrate.uri(PSEUDONYM_KEY),
+        audit_log=str(substrate.layout.audit_log),
+        lineage_log=str(substrate.layout.lineage_log),
+    )
+    substrate.describe(Environment(platform=platform, services=described))
+    pulumi.export("platform", platform.to_environment())

@@ -1,0 +1,89 @@
+"""Feast's feature server: features of an entity, by id, for online inference."""
+
+from pathlib import PurePath
+
+import pulumi
+import yaml
+
+from infra import config
+from infra.substrates.base import (
+    FEATURE_REGISTRY,
+    OFFLINE_FEATURES,
+    ONLINE_FEATURES,
+    File,
+    Port,
+    Probe,
+    Resources,
+    Route,
+    Substrate,
+    Upstream,
+    Workload,
+)
+
+NAME = "feature_server"
+PREFIX = "/feast"
+_ENDLESS = "1000000000"
+
+
+def feature_store(registry: str, online: str, registry_ttl_seconds: int) -> str:
+    """The text of feature_store.yaml.
+
+    Args:
+        registry: SQLAlchemy URL.
+        online: Path of the SQLite file.
+    """
+    return yaml.safe_dump(
+        {
+            "project": "falaj",
+            "provider": "local",
+            "registry": {"registry_type": "sql", "path": registry, "cache_ttl_seconds": registry_ttl_seconds},
+            "offline_store": {"type": "dask"},
+            "online_store": {"type": "sqlite", "path": online},
+            "entity_key_serialization_version": 3,
+        },
+        sort_keys=False,
+    )
+
+
+class FeatureServer(pulumi.ComponentResource):
+    """The server. `url` is read by the inference runtime, `repository` (of feature_store.yaml) by pipeline steps."""
+
+    def __init__(
+        self,
+        name: str,
+        substrate: Substrate,
+        settings: config.FeatureServer,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("falaj:services:FeatureServer", name, None, opts)
+        port = Port(number=settings.port, setting="feature_server.port")
+        path = substrate.file_path(NAME, "feature_store.yaml")
+        self.repository = str(PurePath(path).parent)
+        text = feature_store(
+            substrate.uri(FEATURE_REGISTRY),
+            substrate.uri(ONLINE_FEATURES).removeprefix("sqlite:///"),
+            settings.registry_ttl_seconds,
+        )
+        self.workload = Workload(
+            name=NAME,
+            command=[
+                *("feast", "--chdir", self.repository, "serve", "--host", "127.0.0.1", "--port", str(port.number)),
+                *("--workers", "1", "--no-access-log", "--registry_ttl_sec", str(settings.registry_ttl_seconds)),
+                # Feast restarts its worker after a number of requests, and refuses some at that moment.
+                *("--max-requests", _ENDLESS, "--max-requests-jitter", "0"),
+            ],
+            environment={"FEAST_USAGE": "False", "DO_NOT_TRACK": "1", "XDG_RUNTIME_DIR": substrate.scratch(NAME)},
+            ports={"http": port},
+            files=[File(name="feature_store.yaml", content=text)],
+            readiness=Probe(port="http", path="/health"),
+            resources=Resources(cpu=0.5, memory_mib=1024),
+            # Its own metrics server listens on every interface at a port that cannot be set.
+            metrics_path=None,
+            reads=[FEATURE_REGISTRY, ONLINE_FEATURES],
+            writes=[OFFLINE_FEATURES],
+        )
+        substrate.run(self.workload, self)
+        self.upstreams = [Upstream(name=NAME, port=port, health_path="/health")]
+        self.routes = [Route(prefix=f"{PREFIX}/", upstream=NAME, rewrite="/")]
+        self.url = substrate.url(PREFIX)
+        self.register_outputs({"url": self.url})

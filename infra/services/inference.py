@@ -1,0 +1,78 @@
+"""The inference runtime: Open Inference Protocol v2 over REST and gRPC."""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from infra import config
+from infra.services import feature_server
+from infra.substrates.base import (
+    INFERENCE_LOG,
+    MODELS,
+    PSEUDONYM_KEY,
+    Port,
+    Probe,
+    Resources,
+    Route,
+    Substrate,
+    Upstream,
+    Workload,
+)
+
+NAME = "inference"
+GRPC = "inference_grpc"
+GRPC_PREFIX = "/inference.GRPCInferenceService/"
+_HEALTH = "/v2/health/live"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceArgs:
+    settings: config.Inference
+    max_body_bytes: int
+
+
+class Inference(pulumi.ComponentResource):
+    """The runtime. `url` is read by the deploy step and the command line."""
+
+    def __init__(
+        self, name: str, substrate: Substrate, args: InferenceArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("falaj:services:Inference", name, None, opts)
+        http = Port(number=args.settings.http_port, setting="inference.http_port")
+        grpc = Port(number=args.settings.grpc_port, setting="inference.grpc_port", protocol="http2")
+        self.workload = Workload(
+            name=NAME,
+            command=[
+                *("python", "-m", "serving.runtime", "--host", "127.0.0.1"),
+                *("--http-port", str(http.number), "--grpc-port", str(grpc.number)),
+                *("--model-repository", substrate.uri(MODELS)),
+                *("--inference-log", substrate.uri(INFERENCE_LOG)),
+                *("--feature-server", substrate.url(feature_server.PREFIX)),
+                *("--pseudonym-key-file", substrate.uri(PSEUDONYM_KEY)),
+                *("--grace-seconds", str(args.settings.grace_seconds)),
+                *("--max-body-bytes", str(args.max_body_bytes)),
+            ],
+            environment={"DO_NOT_TRACK": "1"},
+            ports={"http": http, "grpc": grpc},
+            readiness=Probe(port="http", path=_HEALTH),
+            resources=Resources(cpu=2, memory_mib=2048),
+            metrics_path="/metrics",
+            # live.json is written by the deploy step; the runtime itself only reads.
+            reads=[MODELS, PSEUDONYM_KEY],
+            writes=[INFERENCE_LOG],
+            connects=[feature_server.NAME],
+            grace_seconds=args.settings.grace_seconds + 5,
+        )
+        substrate.run(self.workload, self)
+        self.upstreams = [
+            Upstream(name=NAME, port=http, health_path=_HEALTH),
+            Upstream(name=GRPC, port=grpc, health_path=_HEALTH),
+        ]
+        self.routes = [
+            Route(prefix="/v2/", upstream=NAME),
+            Route(prefix="/v1/", upstream=NAME),
+            # The runtime limits a message itself; to hold a stream back would stop it.
+            Route(prefix=GRPC_PREFIX, upstream=GRPC, limit_body=False),
+        ]
+        self.url = substrate.url("")
+        self.register_outputs({"url": self.url})

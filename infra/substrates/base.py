@@ -1,0 +1,172 @@
+"""What a service says of itself, and what every substrate does with it.
+
+A service knows this module alone. What it reads, writes and connects to is declared here once; each
+substrate derives from it what its own world needs: folders and order locally, identities, policies
+and network rules in a cluster.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import pulumi
+
+
+@dataclass(frozen=True)
+class Store:
+    """A place where data outlives the processes; `uri` of the substrate says where."""
+
+    name: str
+    kind: Literal["folder", "database", "key"]
+
+
+ARTIFACTS = Store("artifacts", "folder")
+TRACKING = Store("tracking", "database")
+FEATURE_REGISTRY = Store("feature-registry", "database")
+ONLINE_FEATURES = Store("online-features", "database")
+OFFLINE_FEATURES = Store("offline-features", "folder")
+PROFILES = Store("profiles", "folder")
+MODELS = Store("models", "folder")
+INFERENCE_LOG = Store("inference-log", "folder")
+METRICS = Store("metrics", "folder")
+PSEUDONYM_KEY = Store("pseudonym-key", "key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A port that a workload listens on.
+
+    Attributes:
+        setting: The key in the stack's file that sets it; errors name it.
+    """
+
+    number: int
+    setting: str
+    protocol: Literal["http1", "http2"] = "http1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Answers 200 over HTTP when the workload is ready."""
+
+    port: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A configuration file of a workload. A changed one restarts the workload unless it watches the file."""
+
+    name: str
+    content: pulumi.Input[str]
+    watched: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one replica is expected to need; a cluster reserves it."""
+
+    cpu: float
+    memory_mib: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A long-running service of ours.
+
+    Attributes:
+        name: Names the service everywhere: gateway upstream, metrics job, log file.
+        command: Program and arguments; the program is found in the platform's environment.
+        ports: By name; the first is the one that the gateway and the metrics go to.
+        metrics_path: Where Prometheus metrics are served on the first port; None where the service
+            has none of its own and is watched through the gateway.
+        reads: Stores that the service may read.
+        writes: Stores that the service may read and write.
+        connects: Names of the services that it calls, through the gateway.
+        grace_seconds: How long it may take to stop before it is killed.
+        start_seconds: How long it may take until its probe answers.
+    """
+
+    name: str
+    command: Sequence[pulumi.Input[str]]
+    ports: Mapping[str, Port]
+    readiness: Probe
+    resources: Resources
+    environment: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    files: Sequence[File] = ()
+    metrics_path: str | None = None
+    reads: Sequence[Store] = ()
+    writes: Sequence[Store] = ()
+    connects: Sequence[str] = ()
+    replicas: int = 1
+    grace_seconds: int = 10
+    start_seconds: int = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Requests whose path begins with `prefix` go to `upstream`.
+
+    Attributes:
+        rewrite: Replaces the prefix; None leaves the path as it is.
+        timeout_seconds: For the whole answer; None for none.
+        limit_body: Whether the gateway holds the body back and refuses one above its limit.
+    """
+
+    prefix: str
+    upstream: str
+    rewrite: str | None = None
+    timeout_seconds: int | None = 60
+    limit_body: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upstream:
+    """A port of a service that routes lead to."""
+
+    name: str
+    port: Port
+    health_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What Prometheus scrapes."""
+
+    service: str
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewaySpec:
+    """The one entrance to all services."""
+
+    name: str
+    port: Port
+    upstreams: Sequence[Upstream]
+    routes: Sequence[Route]
+    max_body_bytes: int
+    max_connections: int
+
+
+class Substrate(Protocol):
+    """Where services run."""
+
+    def uri(self, store: Store) -> str:
+        """Address of a store: a path or object-store URI for a folder or key, an SQLAlchemy URL for a database."""
+
+    def file_path(self, workload: str, name: str) -> str:
+        """Where a workload finds its file `name`."""
+
+    def url(self, prefix: str) -> str:
+        """Address of a gateway route for other services, without a slash at its end."""
+
+    def scratch(self, workload: str) -> str:
+        """A folder of the workload's own that is empty whenever it starts."""
+
+    def gateway(self, spec: GatewaySpec, parent: pulumi.Resource) -> Workload:
+        """Open the entrance."""
+
+    def run(self, workload: Workload, parent: pulumi.Resource) -> pulumi.Resource:
+        """Run a workload; the resource is there once its probe answers."""
