@@ -3,12 +3,12 @@
 import logging
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pandas as pd
 from feast import FeatureStore
 from pydantic import BaseModel, ConfigDict
 
+from components.files import replace_file
 from components.records import dtypes
 from core.contract import DataContract
 from core.digest import file_digest
@@ -58,7 +58,7 @@ def featurize(
     rows = pd.read_parquet(records)
     wanted = _training_rows(contract, rows)
     offline = rows[[contract.entity, contract.event_time, *contract.features]]
-    path = _write_offline(offline, f"{offline_store.rstrip('/')}/{contract.name}")
+    path = _write_offline(offline, f"{offline_store.rstrip('/')}/{contract.name}/features.parquet")
     logger.info("%s rows are offline", len(offline))
     store = open_store(feature_store)
     defined = definitions(contract, path)
@@ -85,18 +85,11 @@ def _training_rows(contract: DataContract, rows: pd.DataFrame) -> pd.DataFrame:
     return rows[[contract.entity, contract.event_time, *contract.groups, contract.target]]
 
 
-def _write_offline(rows: pd.DataFrame, folder: str) -> str:
-    """Replace the folder's file in one go and return its address, a plain path where it is local."""
+def _write_offline(rows: pd.DataFrame, uri: str) -> str:
     try:
-        system, path = fsspec.url_to_fs(folder)
-        system.makedirs(path, exist_ok=True)
-        file, draft = f"{path}/features.parquet", f"{path}/.features.parquet"
-        with system.open(draft, "wb") as stream:
-            rows.to_parquet(stream, index=False)
-        system.mv(draft, file)
+        return replace_file(uri, rows.to_parquet(index=False))
     except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(f"the offline store {folder} cannot be written: {error}; mend FALAJ_OFFLINE_STORE") from error
-    return file if system.protocol == "file" or "file" in system.protocol else system.unstrip_protocol(file)
+        raise ConfigError(f"the offline store {uri} cannot be written: {error}; mend FALAJ_OFFLINE_STORE") from error
 
 
 def _join(contract: DataContract, store: FeatureStore, rows: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
