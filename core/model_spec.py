@@ -71,6 +71,8 @@ class ModelSpec(_Model):
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     ranges: dict[str, FeatureRange]
+    categories: dict[str, tuple[str, ...]] = {}
+    """What the contract admits for a category of strings; only such values reach the inference log."""
     features: FeatureSource
     lineage: Lineage
 

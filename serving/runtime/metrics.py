@@ -1,0 +1,84 @@
+"""What Prometheus sees of the runtime, at /metrics beside KServe's own."""
+
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.registry import REGISTRY, CollectorRegistry
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_OUTCOMES = {200: "ok", 400: "invalid", 404: "not_found", 413: "too_large", 503: "unavailable"}
+
+
+@dataclass(frozen=True, slots=True)
+class VersionMetrics:
+    """The children of one version, looked up once: a look-up by labels costs more than the count."""
+
+    answered: Counter
+    seconds: Histogram
+    batch_rows: Histogram
+    batch_seconds: Histogram
+
+
+class Metrics:
+    """All that the runtime counts."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.requests = Counter(
+            "falaj_inference_requests",
+            "Inference requests by how they ended",
+            ["model", "version", "outcome"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "falaj_inference_seconds",
+            "Time from a request's last byte to its answer",
+            ["model", "version"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._batch_rows = Histogram(
+            "falaj_inference_batch_rows", "Rows run together", ["model", "version"], buckets=_ROWS, registry=registry
+        )
+        self._batch_seconds = Histogram(
+            "falaj_inference_batch_seconds",
+            "Time of one run of the graph",
+            ["model", "version"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.queued_rows = Gauge("falaj_inference_queued_rows", "Rows that wait", ["model"], registry=registry)
+        self.live_version = Gauge(
+            "falaj_model_live_version", "The version that answers; 0 after an unload", ["model"], registry=registry
+        )
+        self.feature_seconds = Histogram(
+            "falaj_feature_lookup_seconds",
+            "Time of one look-up at the feature server",
+            ["model", "outcome"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.log_rows = Counter("falaj_log_rows", "Rows written to the inference log", ["model"], registry=registry)
+        self.log_failures = Counter(
+            "falaj_log_failures", "Failed writes of the inference log", ["stage"], registry=registry
+        )
+        self.log_lag_seconds = Gauge(
+            "falaj_log_lag_seconds", "Age of the oldest journal segment that is not yet Parquet", registry=registry
+        )
+        self.log_bytes = Counter("falaj_log_journal_bytes", "Bytes appended to the journal", registry=registry)
+        self.log_backlog_bytes = Gauge(
+            "falaj_log_backlog_bytes", "Bytes of closed journal segments that are not yet Parquet", registry=registry
+        )
+
+    def of_version(self, model: str, version: int) -> VersionMetrics:
+        labels = (model, str(version))
+        return VersionMetrics(
+            self.requests.labels(*labels, "ok"),
+            self._seconds.labels(*labels),
+            self._batch_rows.labels(*labels),
+            self._batch_seconds.labels(*labels),
+        )
+
+    def refused(self, model: str, version: str, status: int) -> None:
+        """Count a request that was not answered. `model` and `version` are of the repository, else ""."""
+        self.requests.labels(model, version, _OUTCOMES.get(status, "error")).inc()

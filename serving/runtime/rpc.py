@@ -1,0 +1,173 @@
+"""gRPC: the Open Inference Protocol's service, on the same queues as REST."""
+
+import logging
+import time
+from typing import Any
+
+import grpc
+import numpy as np
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
+    GRPCInferenceServiceServicer,
+    add_GRPCInferenceServiceServicer_to_server,
+)
+
+from core.errors import ConfigError
+from core.model_spec import ModelSpec
+from serving.runtime import codec
+from serving.runtime.codec import Request
+from serving.runtime.errors import RefusedError, invalid
+from serving.runtime.metrics import Metrics
+from serving.runtime.model import Array, Arrays
+from serving.runtime.repository import Extension, Plane
+from serving.runtime.version import Version, inference_id
+
+_CONTENTS = {"FP32": "fp32_contents", "INT64": "int64_contents", "BYTES": "bytes_contents"}
+_Context = Any  # grpcio carries no types
+
+logger = logging.getLogger("falaj.rpc")
+
+
+class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """KServe's own servicer knows no versions, and fails on repository calls and on not-ready errors."""
+
+    def __init__(self, plane: Plane, extension: Extension, metrics: Metrics, max_rows: int) -> None:
+        self._plane = plane
+        self._extension = extension
+        self._metrics = metrics
+        self._max_rows = max_rows
+
+    async def ServerLive(self, request: Any, context: _Context) -> Any:  # noqa: N802, ARG002
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: Any, context: _Context) -> Any:  # noqa: N802, ARG002
+        return pb.ServerReadyResponse(ready=await self._plane.ready())
+
+    async def ServerMetadata(self, request: Any, context: _Context) -> Any:  # noqa: N802, ARG002
+        return pb.ServerMetadataResponse(**self._plane.metadata())
+
+    async def ModelReady(self, request: Any, context: _Context) -> Any:  # noqa: N802
+        try:
+            return pb.ModelReadyResponse(ready=await self._plane.model_ready(request.name, version=request.version))
+        except RefusedError as refused:
+            await context.abort(refused.code, refused.reason)
+
+    async def ModelMetadata(self, request: Any, context: _Context) -> Any:  # noqa: N802
+        try:
+            metadata = await self._plane.model_metadata(request.name, request.version)
+        except RefusedError as refused:
+            await context.abort(refused.code, refused.reason)
+        for tensor in (*metadata["inputs"], *metadata["outputs"]):
+            tensor.pop("parameters", None)
+        return pb.ModelMetadataResponse(**metadata)
+
+    async def RepositoryModelLoad(self, request: Any, context: _Context) -> Any:  # noqa: N802
+        try:
+            await self._extension.load(request.model_name)
+        except RefusedError as refused:
+            await context.abort(refused.code, refused.reason)
+        return pb.RepositoryModelLoadResponse(model_name=request.model_name, isLoaded=True)
+
+    async def RepositoryModelUnload(self, request: Any, context: _Context) -> Any:  # noqa: N802
+        try:
+            self._plane.repository.unload(request.model_name)
+        except KeyError:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no model of that name is loaded")
+        return pb.RepositoryModelUnloadResponse(model_name=request.model_name, isUnloaded=True)
+
+    async def ModelInfer(self, request: Any, context: _Context) -> Any:  # noqa: N802
+        started = time.perf_counter()
+        metadata = dict(context.invocation_metadata() or ())
+        given = metadata.get("x-request-id")
+        identity = inference_id(given if isinstance(given, str) else None)
+        label = ("", "")
+        try:
+            version = self._plane.repository.version(request.model_name, request.model_version)
+            label = (request.model_name, version.label)
+            decoded = _decode(request, version.model.spec, self._max_rows)
+            outputs = await version.infer(decoded, identity)
+        except RefusedError as refused:
+            self._metrics.refused(*label, refused.status)
+            await context.abort(refused.code, refused.reason)
+        except Exception:
+            logger.exception("an inference of %s failed", label[0] or "an unknown model")
+            self._metrics.refused(*label, 500)
+            await context.abort(grpc.StatusCode.INTERNAL, "the inference failed: see the runtime's log")
+        text = str(identity)
+        context.set_trailing_metadata((("x-request-id", text),))
+        answer = _encode(version, decoded, text, outputs, bool(request.raw_input_contents))
+        version.metrics.answered.inc()
+        version.metrics.seconds.observe(time.perf_counter() - started)
+        return answer
+
+
+def create_server(servicer: Servicer, host: str, port: int, max_message_bytes: int) -> grpc.aio.Server:
+    """A server that listens, once it is started, on `host` alone.
+
+    Raises:
+        ConfigError: The port is taken.
+    """
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_metadata_size", 32 << 10),
+            # With it two runtimes would share a port in silence.
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    try:
+        server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError as error:
+        raise ConfigError(f"port {port} of {host} cannot be listened on: change --grpc-port") from error
+    return server
+
+
+def _decode(request: Any, spec: ModelSpec, max_rows: int) -> Request:
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise invalid(f"there are {len(request.inputs)} inputs and {len(raw)} raw_input_contents")
+    arrays: dict[str, Array] = {}
+    for index, tensor in enumerate(request.inputs):
+        name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
+        if name in arrays:
+            raise invalid(f"input {name} stands twice")
+        count = codec.check_tensor(name, datatype, shape, spec, max_rows)
+        if raw:
+            if tensor.HasField("contents"):
+                raise invalid(f"input {name} has both contents and raw_input_contents")
+            arrays[name] = codec.from_binary(raw[index], name, datatype, shape)
+            continue
+        field = _CONTENTS[datatype]
+        others = [other.name for other, _ in tensor.contents.ListFields() if other.name != field]
+        if others:
+            raise invalid(f"input {name} is {datatype}, yet has {others[0]}")
+        values = getattr(tensor.contents, field)
+        if datatype == "BYTES":
+            arrays[name] = codec.to_strings(values, name, shape, count)
+        else:
+            if len(values) != count:
+                raise invalid(f"input {name} has {len(values)} elements: shape {shape} needs {count}")
+            arrays[name] = np.array(values, np.float32 if datatype == "FP32" else np.int64).reshape(shape)
+    outputs = codec.select_outputs([(output.name, None) for output in request.outputs], True, spec)
+    return codec.assemble(request.id or None, arrays, outputs, spec)
+
+
+def _encode(version: Version, request: Request, inference_id: str, outputs: Arrays, raw: bool) -> Any:
+    """The answer comes the way the request came: raw contents for raw, typed for typed."""
+    answer = pb.ModelInferResponse(
+        model_name=version.model.name, model_version=version.label, id=request.id or inference_id
+    )
+    answer.parameters["inference_id"].string_param = inference_id
+    for output in request.outputs:
+        tensor, array = version.model.spec.outputs[output.index], outputs[output.index]
+        described = answer.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=array.shape)
+        if raw:
+            answer.raw_output_contents.append(codec.to_binary(array, tensor.datatype))
+        else:
+            values = array.reshape(-1).tolist()
+            if tensor.datatype == "BYTES":
+                values = [text.encode() for text in values]
+            getattr(described.contents, _CONTENTS[tensor.datatype]).extend(values)
+    return answer
