@@ -1,0 +1,61 @@
+# The entrance for people and CI. Everything it makes lies in .venv, .tools and .falaj.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell command -v $(name) 2>/dev/null)))
+UV_VERSION := 0.13.8
+UV := .tools/uv/bin/uv
+PACKAGES := __main__.py benchmarks components core falaj features infra monitoring pipelines serving tools
+# `make up TORCH_BACKEND=cpu` installs PyTorch without its 5 GB of CUDA libraries, from PyTorch's own index.
+TORCH_BACKEND ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help up down test lint clean env tools
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+up: tools ## Start the platform, train the sample use case and ask for a prediction
+	@.venv/bin/falaj up
+
+down: env ## Stop the platform; `make down DELETE_DATA=1` deletes its data too
+	@.venv/bin/falaj down $(if $(DELETE_DATA),--delete-data)
+
+test: lint tools ## Run everything that CI runs
+	@.venv/bin/pytest
+
+lint: env ## Check style, types and who imports whom
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy $(PACKAGES)
+	@.venv/bin/lint-imports
+
+clean: ## Remove the environment, built tools and caches; the platform's data in .falaj stays
+	@if [ -S .falaj/local/run/supervisor.sock ]; then echo 'the platform runs: make down first' >&2; exit 1; fi
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.falaj/*' -prune -exec rm -rf {} +
+
+env: .venv/.stamp-$(or $(TORCH_BACKEND),default)
+
+tools: env ## Have Pulumi and Prometheus: those on PATH, or built once
+	@.venv/bin/python -m tools.build
+
+$(UV):
+	@test -n "$(PYTHON)" || { echo 'error: Python 3.11 or 3.12 is needed, and none is on PATH' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else \
+		"error: $(PYTHON) is %d.%d: Python 3.11 or 3.12 is needed; name one with make PYTHON=/path/to/python" % v)'
+	@echo 'installing uv $(UV_VERSION)'
+	@$(PYTHON) -m venv .tools/uv
+	@.tools/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.stamp-%: uv.lock pyproject.toml | $(UV)
+	@echo 'installing the Python environment from uv.lock'
+	@test -d .venv || $(UV) venv --quiet --python '$(PYTHON)' .venv
+	@if [ '$*' = default ]; then \
+		$(UV) sync --locked; \
+	else \
+		torch=$$(sed -n '/^name = "torch"$$/{n;s/^version = "\(.*\)"/\1/p;}' uv.lock) && \
+		omit=$$(sed -n 's/^name = "\(torch\|triton\|nvidia-.*\|cuda-.*\)"/--no-install-package \1/p' uv.lock) && \
+		$(UV) sync --locked $$omit && \
+		$(UV) pip install --python .venv/bin/python "torch==$$torch" --torch-backend '$*'; \
+	fi
+	@rm -f .venv/.stamp-* && touch $@
