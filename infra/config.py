@@ -26,8 +26,6 @@ class Local(_Model):
     """Processes on this machine, all on the loopback interface."""
 
     kind: Literal["local"]
-    home: str = ".falaj/local"
-    """Folder of everything that the stack runs and stores; relative to the folder of Pulumi.yaml."""
 
 
 class Gateway(_Model):

@@ -1,5 +1,6 @@
 """What a stack consists of, and what it tells the outside."""
 
+import os
 from pathlib import Path
 
 import pulumi
@@ -21,7 +22,7 @@ def deploy(root: Path) -> None:
     """Declare the current stack's resources and export its outputs.
 
     Args:
-        root: Folder of Pulumi.yaml.
+        root: Folder of Pulumi.yaml. What runs and is stored lies below its `.falaj`, or where FALAJ_HOME says.
 
     Raises:
         ConfigError: The stack's file is invalid, or a program is missing on this machine.
@@ -37,8 +38,8 @@ def compose(settings: StackConfig, root: Path, rules: dict[str, str]) -> None:
     Args:
         rules: Text of each Prometheus rule file, by its name.
     """
-    home = (root / settings.substrate.home).resolve()
-    substrate = LocalSubstrate("local", home, settings.gateway.port)
+    home = Path(os.environ.get("FALAJ_HOME", root / ".falaj")).resolve()
+    substrate = LocalSubstrate("local", home / "local", settings.gateway.port)
     within = ResourceOptions(parent=substrate)
 
     mlflow = Mlflow("mlflow", substrate, settings.mlflow, within) if settings.mlflow else None

@@ -11,9 +11,9 @@ def engine_environment(project: Path = ROOT) -> dict[str, str]:
     """The environment in which `pulumi` runs the stack `local`.
 
     Args:
-        project: Folder of Pulumi.yaml; the stack's state lies below its `.falaj/state`.
+        project: Folder of Pulumi.yaml. The stack's state lies below its `.falaj`, or where FALAJ_HOME says.
     """
-    state = project / ".falaj" / "state"
+    state = Path(os.environ.get("FALAJ_HOME", project / ".falaj")).resolve() / "state"
     state.mkdir(parents=True, exist_ok=True)
     python = Path(sys.prefix) / "bin"
     path = os.pathsep.join([str(python), str(BIN), os.environ.get("PATH", os.defpath)])

@@ -22,7 +22,7 @@ from infra.substrates.base import (
 NAME = "inference"
 GRPC = "inference_grpc"
 GRPC_PREFIX = "/inference.GRPCInferenceService/"
-_HEALTH = "/v2/health/live"
+_HEALTH = "/v2/health/ready"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ PROFILES = Store("profiles", "folder")
 MODELS = Store("models", "folder")
 INFERENCE_LOG = Store("inference-log", "folder")
 METRICS = Store("metrics", "folder")
-PSEUDONYM_KEY = Store("pseudonym-key", "key")
+PSEUDONYM_KEY = Store("pseudonym", "key")
 
 
 @dataclass(frozen=True, kw_only=True)

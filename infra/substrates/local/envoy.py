@@ -123,7 +123,9 @@ def _cluster(upstream: Upstream, max_connections: int) -> dict[str, Any]:
     http1: dict[str, Any] = {"http_protocol_options": {}}
     http2: dict[str, Any] = {"http2_protocol_options": {}}
     is_http2 = upstream.port.protocol == "http2"
-    check = {"grpc_health_check": {}} if is_http2 else {"http_health_check": {"path": upstream.health_path}}
+    check: dict[str, Any] = {"http_health_check": {"path": upstream.health_path}}
+    if is_http2:
+        check = {"tcp_health_check": {}}
     return {
         "name": upstream.name,
         "type": "STATIC",
@@ -211,7 +213,6 @@ def _assignment(name: str, address: Mapping[str, Any]) -> dict[str, Any]:
 
 def _discovery(kind: str, resources: Sequence[Mapping[str, Any]]) -> str:
     typed = [{"@type": f"{_TYPE}.{kind}", **resource} for resource in resources]
-    # Equal documents have an equal version, so that rewriting a file changes nothing.
     return _json({"resources": typed})
 
 

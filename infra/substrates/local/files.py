@@ -17,9 +17,16 @@ from core.errors import ConfigError
 from core.pseudonym import KEY_BYTES
 
 
+def private_folder(path: Path) -> None:
+    """Create a folder, and those above it that are missing, which only the owner may enter."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def write_atomically(path: Path, content: str) -> None:
     """Replace `path` by a rename, so that a reader sees the old text or the new one; only the owner may read it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     temporary = path.with_name(f".{path.name}.new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
         stream.write(content)
@@ -55,7 +62,7 @@ class _PathProvider(ResourceProvider):
 
 class FolderProvider(_PathProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
-        Path(props["path"]).mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(Path(props["path"]))
         return CreateResult(props["path"], props)
 
 
@@ -126,7 +133,7 @@ class DatabaseProvider(_PathProvider):
 
     @staticmethod
     def _enable(path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
         path.touch(mode=0o600)
         try:
             connection = sqlite3.connect(path)
@@ -154,7 +161,7 @@ class Database(Resource, module="local", name="Database"):
 class KeyFileProvider(_PathProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         path = Path(props["path"])
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:

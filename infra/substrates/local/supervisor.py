@@ -34,7 +34,7 @@ from pydantic import BaseModel, ConfigDict
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from core.errors import ConfigError, ServiceError
-from infra.substrates.local.files import write_atomically
+from infra.substrates.local.files import private_folder, write_atomically
 from infra.substrates.local.launch import belongs, stop_leftovers
 
 RUNNING = "running"
@@ -241,7 +241,7 @@ class SupervisorProvider(ResourceProvider):
         daemon = Daemon.model_validate(props)
         _shut_down(daemon)
         for folder in (daemon.configuration / "programs", daemon.logs, daemon.sockets):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(folder)
         if daemon.sockets.stat().st_uid != os.getuid():
             raise ConfigError(f"{daemon.sockets} belongs to another user: remove it")
         for stale in (daemon.configuration / "programs").iterdir():
