@@ -1,10 +1,11 @@
 """`falaj models` and `falaj rollback`: what is registered, what is live, and the way back."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from components.deploy.step import set_aliases
 from core.audit import AuditLog
 from core.errors import ServiceError
 from core.telemetry import silence
@@ -23,7 +24,7 @@ def models(
 
     running = environment.load()
     client = MlflowClient(running.platform.mlflow_url)
-    found = []
+    found: list[dict[str, Any]] = []
     try:
         names = [model] if model else sorted(entry.name for entry in client.search_registered_models())
         for name in names:
@@ -65,7 +66,7 @@ def rollback(
     platform = running.platform
     before = repository.live(running, model)
     after = rollout.rollback(platform.model_repository, model, platform.runtime_url)
-    _move_aliases(platform.mlflow_url, model, after.live, after.previous)
+    set_aliases(model, after, platform.mlflow_url)
     AuditLog(Path(platform.audit_log)).append(
         "model.rolled_back", f"{model}/{after.live}", version=after.live, replaced=before.live
     )

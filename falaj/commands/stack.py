@@ -37,9 +37,9 @@ def up(
     console.say("")
     for name, service in sorted(running.services.items()):
         console.say(f"  {name:<16} {service.url}")
-    console.say(
-        "\nNext: [bold]falaj status[/], [bold]falaj run housing[/], [bold]falaj predict --help[/]; [bold]make down[/] ends it"
-    )
+    falaj = "falaj" if shutil.which("falaj") else ".venv/bin/falaj"
+    console.say(f"\nNext: [bold]{falaj} status[/], [bold]{falaj} run housing[/], [bold]{falaj} --help[/]")
+    console.say("To stop and remove it: [bold]make down[/]")
 
 
 def down(
