@@ -3,7 +3,7 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell command -v $(name) 2>/dev/null)))
 UV_VERSION := 0.13.8
 UV := .tools/uv/bin/uv
-PACKAGES := __main__.py benchmarks components core falaj features infra monitoring pipelines serving tools
+PACKAGES := __main__.py $(wildcard benchmarks components core falaj features infra monitoring pipelines serving tools)
 # `make up TORCH_BACKEND=cpu` installs PyTorch without its 5 GB of CUDA libraries, from PyTorch's own index.
 TORCH_BACKEND ?=
 
