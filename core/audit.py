@@ -10,7 +10,6 @@ Details carry digests and counts, never personal data.
 import datetime as dt
 import fcntl
 import getpass
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ Event = Literal[
     "model.rolled_back",
 ]
 Value = str | int | float | bool | None
+_CHUNK = 1 << 16
 GENESIS = "sha256:" + "0" * 64
 
 
@@ -55,6 +55,15 @@ class Record(BaseModel):
 
     def expected_hash(self) -> str:
         return bytes_digest(canonical(self.model_dump(exclude={"hash"})))
+
+
+class Head(BaseModel):
+    """Which record was written last."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    sequence: int
+    hash: str
 
 
 class AuditLog:
@@ -98,28 +107,28 @@ class AuditLog:
     def records(self) -> Iterator[Record]:
         """Every record in order, each checked against the one before.
 
+        A last line without its end was never acknowledged and is passed over.
+
         Raises:
             AuditError: At the first line that is altered, missing, added or out of place.
         """
+        lines, head = self._read()
         previous, sequence = GENESIS, 0
-        try:
-            with self.path.open("rb") as lines:
-                for number, line in enumerate(lines, start=1):
-                    record = self._parse(line, number)
-                    if record.sequence != sequence + 1:
-                        raise AuditError(
-                            f"{self.path} line {number}: sequence {record.sequence} where {sequence + 1} was expected: "
-                            "a line was removed, added or moved"
-                        )
-                    if record.previous != previous:
-                        raise AuditError(f"{self.path} line {number}: does not follow from the line before it")
-                    if record.hash != record.expected_hash():
-                        raise AuditError(f"{self.path} line {number}: the line was altered after it was written")
-                    previous, sequence = record.hash, record.sequence
-                    yield record
-        except FileNotFoundError:
-            pass
-        self._check_head(sequence)
+        for number, line in enumerate(lines, start=1):
+            record = self._parse(line, number)
+            if record.sequence != sequence + 1:
+                raise AuditError(
+                    f"{self.path} line {number}: sequence {record.sequence} where {sequence + 1} was expected: "
+                    "a line was removed, added or moved"
+                )
+            if record.previous != previous:
+                raise AuditError(f"{self.path} line {number}: does not follow from the line before it")
+            if record.hash != record.expected_hash():
+                raise AuditError(f"{self.path} line {number}: the line was altered after it was written")
+            self._check_head(head, record, at_end=False)
+            previous, sequence = record.hash, record.sequence
+            yield record
+        self._check_head(head, record if sequence else None, at_end=True)
 
     def verify(self) -> int:
         """Check the whole log.
@@ -148,43 +157,64 @@ class AuditLog:
     def _last(self, descriptor: int) -> Record | None:
         # The head is a shortcut only: the file decides, since a process may die between the two writes.
         size = os.fstat(descriptor).st_size
-        if size == 0:
-            self._check_head(0)
-            return None
-        length = min(size, 1 << 16)
-        tail = os.pread(descriptor, length, size - length)
-        if not tail.endswith(b"\n"):
+        start, tail = size, b""
+        while start and tail.count(b"\n") < 2:
+            length = min(start, _CHUNK)
+            start -= length
+            tail = os.pread(descriptor, length, start) + tail
+        whole, _, torn = tail.rpartition(b"\n")
+        last = self._parse(whole.rpartition(b"\n")[2], "at the end") if whole else None
+        self._check_head(self._read_head(), last, at_end=True)
+        if torn:
             # A line cut short by a full disk or a kill was never acknowledged.
-            cut = tail.rfind(b"\n") + 1
-            os.ftruncate(descriptor, size - length + cut)
-            return self._last(descriptor)
-        last = self._parse(tail[:-1].rpartition(b"\n")[2], "at the end")
-        self._check_head(last.sequence)
+            os.ftruncate(descriptor, size - len(torn))
         return last
 
     def _parse(self, line: bytes, number: int | str) -> Record:
         try:
-            return Record.model_validate_json(line)
+            record = Record.model_validate_json(line)
         except ValidationError as error:
             raise AuditError(f"{self.path} line {number}: not a record of this log") from error
+        if canonical(record.model_dump()) != line:
+            raise AuditError(f"{self.path} line {number}: the line was altered after it was written")
+        return record
 
-    def _check_head(self, sequence: int) -> None:
+    def _read(self) -> tuple[list[bytes], Head | None]:
+        # Under the lock, or a line that is being written would look torn, and the head newer than the log.
         try:
-            head = json.loads(self._head.read_bytes())
+            with self.path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
+                return file.read().split(b"\n")[:-1], self._read_head()
         except FileNotFoundError:
-            if sequence:
-                raise AuditError(f"{self._head} is missing: the end of the log cannot be vouched for") from None
-            return
-        except (OSError, ValueError) as error:
+            return [], self._read_head()
+        except OSError as error:
+            raise AuditError(f"the audit log {self.path} cannot be read: {error}") from error
+
+    def _read_head(self) -> Head | None:
+        try:
+            return Head.model_validate_json(self._head.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
             raise AuditError(f"{self._head} cannot be read: {error}") from error
-        if sequence < head["sequence"]:
+
+    def _check_head(self, head: Head | None, record: Record | None, *, at_end: bool) -> None:
+        """Compare a record with the head; `at_end` where it is the last, None in an empty log."""
+        if head is None:
+            if record is not None:
+                raise AuditError(f"{self._head} is missing: the end of the log cannot be vouched for")
+            return
+        sequence = record.sequence if record else 0
+        if at_end and sequence < head.sequence:
             raise AuditError(
-                f"{self.path} ends at line {sequence}, yet {head['sequence']} were written: its end was removed"
+                f"{self.path} ends at line {sequence}, yet {head.sequence} were written: its end was removed"
             )
+        if record is not None and sequence == head.sequence and record.hash != head.hash:
+            raise AuditError(f"{self.path} line {sequence}: is not the line that was written there")
 
     def _write_head(self, record: Record) -> None:
         temporary = self._head.with_suffix(".tmp")
-        temporary.write_bytes(canonical({"sequence": record.sequence, "hash": record.hash}))
+        temporary.write_bytes(canonical(record.model_dump(include={"sequence", "hash"})))
         temporary.replace(self._head)
 
     @staticmethod

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 import fsspec
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from core.errors import ContractError
 
@@ -16,11 +16,11 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,47}$")]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Type(StrEnum):
-    """Logical type of a column. `category` and `boolean` have a closed set of values."""
+    """Logical type of a column. A `category` has a closed set of values."""
 
     FLOAT = "float"
     INTEGER = "integer"
@@ -74,6 +74,20 @@ class Column(_Model):
     nullable: bool = False
     personal: bool = False
     sensitive: bool = False
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _no_booleans(cls, values: object) -> object:
+        if isinstance(values, list | tuple) and any(isinstance(value, bool) for value in values):
+            raise ValueError("YAML reads yes, no, on, off, true and false as booleans: quote them")
+        return values
+
+    @field_validator("labels")
+    @classmethod
+    def _typed_as_values(cls, labels: dict[int | str, str], info: ValidationInfo) -> dict[int | str, str]:
+        # JSON has no integer keys.
+        values = {str(value): value for value in info.data.get("values") or ()}
+        return {values.get(str(key), key): label for key, label in labels.items()}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -129,6 +143,9 @@ class Consent(_Model):
 
 
 class Retention(_Model):
+    """How long the platform keeps what a run wrote, in days from its ingest. The event time plays no part:
+    records of long ago may be ingested lawfully today."""
+
     days: int = Field(gt=0)
 
 
@@ -349,7 +366,7 @@ def parse_contract(text: str, source: str = "contract.yaml") -> DataContract:
     """
     try:
         document = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # PyYAML raises TypeError, KeyError and others at odd tags and keys
         raise ContractError(f"{source} is not valid YAML: {error}") from error
     if not isinstance(document, dict):
         raise ContractError(f"{source} holds no mapping: see datasets/employment/contract.yaml for an example")

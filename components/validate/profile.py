@@ -78,12 +78,16 @@ def distance(past: ColumnProfile, values: "pd.Series[Any]") -> float | None:
     if past.distribution is None:
         return None
     if isinstance(past.distribution, Numbers):
-        present = _bin(values, past.distribution.edges)
-        return float(jensenshannon(past.distribution.shares, present, base=2))
-    counts = values.astype("string").value_counts()
-    listed = [int(counts.get(value, 0)) for value in past.distribution.shares]
-    present = np.array([*listed, len(values) - sum(listed)])
-    return float(jensenshannon([*past.distribution.shares.values(), past.distribution.rest], present, base=2))
+        before = past.distribution.shares
+        counts = _bin(values, past.distribution.edges)
+    else:
+        before = (*past.distribution.shares.values(), past.distribution.rest)
+        by_value = values.astype("string").value_counts()
+        listed = [int(by_value.get(value, 0)) for value in past.distribution.shares]
+        counts = np.array([*listed, len(values) - sum(listed)])
+    # Rounding can take the divergence of nearly equal shares below zero, whose root is NaN.
+    with np.errstate(invalid="ignore"):
+        return float(np.nan_to_num(jensenshannon(before, _shares(counts), base=2)))
 
 
 def _column(column: Column, values: "pd.Series[Any]") -> ColumnProfile:
@@ -117,5 +121,5 @@ def _bin(values: "pd.Series[Any]", edges: Sequence[float]) -> NDArray[np.int64]:
 
 
 def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    kept = np.where(counts < SMALLEST_CELL, 0, counts)
-    return kept / max(1, kept.sum())
+    kept = np.where(counts < SMALLEST_CELL, 0, counts).astype(np.float64)
+    return np.divide(kept, max(1.0, kept.sum()))
