@@ -4,17 +4,40 @@ The providers hold no state and are importable, so that the engine stores a refe
 their code: changing this module changes no resource.
 """
 
+import functools
 import os
 import secrets
 import sqlite3
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from core.errors import ConfigError
+from core.errors import ConfigError, FalajError
 from core.pseudonym import KEY_BYTES
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def plain_errors(method: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Have the engine show an error that is meant for a person without the frames it came through.
+
+    The engine's Python host reports whatever `traceback` prints, and offers nothing else.
+    """
+
+    @functools.wraps(method)
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return method(*args, **kwargs)
+        except FalajError as error:
+            sys.tracebacklimit = 0
+            raise error from None
+
+    return call
 
 
 def private_folder(path: Path) -> None:
@@ -45,6 +68,7 @@ class _PathProvider(ResourceProvider):
             return DiffResult(changes=True, replaces=["path"])
         return DiffResult(changes=any(olds.get(key) != value for key, value in self.wanted(news).items()))
 
+    @plain_errors
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         path = Path(props["path"])
         if not path.exists():
@@ -117,6 +141,7 @@ def journal_mode(path: Path) -> str:
 
 
 class DatabaseProvider(_PathProvider):
+    @plain_errors
     def create(self, props: dict[str, Any]) -> CreateResult:
         self._enable(Path(props["path"]))
         return CreateResult(props["path"], props | {"journal": "wal"})
@@ -127,6 +152,7 @@ class DatabaseProvider(_PathProvider):
     def found(self, path: Path) -> dict[str, Any]:
         return {"journal": journal_mode(path)}
 
+    @plain_errors
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         self._enable(Path(news["path"]))
         return UpdateResult(news | {"journal": "wal"})

@@ -34,7 +34,7 @@ from pydantic import BaseModel, ConfigDict
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from core.errors import ConfigError, ServiceError
-from infra.substrates.local.files import private_folder, write_atomically
+from infra.substrates.local.files import plain_errors, private_folder, write_atomically
 from infra.substrates.local.launch import belongs, stop_leftovers
 
 RUNNING = "running"
@@ -237,6 +237,7 @@ def busy_port(program: Program, name: str) -> str | None:
 class SupervisorProvider(ResourceProvider):
     serialize_as_secret_always = False
 
+    @plain_errors
     def create(self, props: dict[str, Any]) -> CreateResult:
         daemon = Daemon.model_validate(props)
         _shut_down(daemon)
@@ -272,12 +273,14 @@ class SupervisorProvider(ResourceProvider):
             return DiffResult(changes=False)
         return DiffResult(changes=True, replaces=["home"], delete_before_replace=True)
 
+    @plain_errors
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         daemon = Daemon.model_validate(props)
         if _pid(daemon) is None:
             return ReadResult(None, {})
         return ReadResult(id_, props | _found(daemon))
 
+    @plain_errors
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         daemon = Daemon.model_validate(props)
         _shut_down(daemon)
@@ -353,6 +356,7 @@ class ProcessProvider(ResourceProvider):
         changes = bool(replaces) or olds.get("state") != RUNNING or olds.get("digest") != program.digest()
         return DiffResult(changes=changes, replaces=replaces, delete_before_replace=True)
 
+    @plain_errors
     def create(self, props: dict[str, Any]) -> CreateResult:
         program = Program.model_validate(props)
         _remove(program)
@@ -363,6 +367,7 @@ class ProcessProvider(ResourceProvider):
             raise
         return CreateResult(program.name, props | {"state": RUNNING, "digest": program.digest()})
 
+    @plain_errors
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         program = Program.model_validate(props)
         info = process_state(program.server, program.name)
@@ -371,12 +376,14 @@ class ProcessProvider(ResourceProvider):
         state = RUNNING if info["statename"] in _HEALTHY else str(info["statename"]).lower()
         return ReadResult(id_, props | {"state": state, "digest": program.found_digest()})
 
+    @plain_errors
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         program = Program.model_validate(news)
         _remove(program)
         _start(program)
         return UpdateResult(news | {"state": RUNNING, "digest": program.digest()})
 
+    @plain_errors
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         _remove(Program.model_validate(props))
 
