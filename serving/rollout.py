@@ -95,8 +95,8 @@ def _check_answers(model: str, version: int, runtime_url: str) -> None:
     found = response.json()["versions"][0] if response.status_code == 200 else _reason(response)
     if found != str(version):
         raise ServiceError(
-            f"the runtime at {runtime_url} loaded {model}, yet does not answer with version {version} ({found}): does it "
-            "read the same FALAJ_MODEL_REPOSITORY?"
+            f"the runtime at {runtime_url} loaded {model}, yet answers with {found}, not {version}: "
+            "does it read the same FALAJ_MODEL_REPOSITORY?"
         )
 
 

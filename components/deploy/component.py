@@ -6,7 +6,7 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def deploy(run_id: str, version: int, contract: dsl.Input[dsl.Artifact], onnx: dsl.Input[dsl.Model]) -> None:
+def deploy(run_id: str, version: int, contract: dsl.Input[dsl.Artifact], onnx: dsl.Input[dsl.Artifact]) -> None:
     """Put a registered model live; see components.deploy.step.deploy."""
     from pathlib import Path
 

@@ -17,7 +17,7 @@ from serving.runtime.features import FeatureServer
 from serving.runtime.log import InferenceLog
 from serving.runtime.metrics import Metrics
 from serving.runtime.repository import Extension, Plane, Repository
-from serving.runtime.rest import Gate, LimitedProtocol, create_application
+from serving.runtime.rest import Gate, Infer, Protocol, create_application
 from serving.runtime.settings import Settings
 from serving.store import ModelStore
 
@@ -55,16 +55,18 @@ async def serve(settings: Settings) -> None:
     servicer = rpc.Servicer(plane, extension, metrics, settings.max_request_rows)
     grpc_server = rpc.create_server(servicer, settings.host, settings.grpc_port, settings.max_body_bytes)
     application = create_application(plane, extension, settings.http_port)
-    gate = Gate(application, plane, metrics, settings.max_body_bytes, settings.max_request_rows)
+    infer = Infer(plane, metrics, settings.max_body_bytes, settings.max_request_rows)
     rest_server = _Server(
         uvicorn.Config(
-            gate,
-            http=LimitedProtocol,
+            Gate(application, infer),
+            http=Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
+            # The protocol looks for the gate, which the middleware of these headers would hide.
+            proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(settings.grace_seconds),
         )
