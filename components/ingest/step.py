@@ -95,8 +95,11 @@ def ingest(
         identifiers.isin(register.granted).to_numpy(dtype=bool) if register else np.ones(len(identifiers), dtype=bool)
     )
     faults = _faults(contract, cells, now)
+    # What is no identifier by the contract is one to its owner all the same: it is hashed, or kept aside, too.
+    identifiers = identifiers.fillna(as_text(source.table[contract.entity]).astype("string"))
     if contract.personal:
-        identifiers = _pseudonyms(contract, source, identifiers, key_file)
+        pseudonym = Pseudonymiser.from_file(key_file, contract.entity)
+        identifiers = pd.Series([None if pd.isna(one) else pseudonym(one) for one in identifiers], dtype="string")
     reasons = {NO_CONSENT: ~agreed, **{reason: rows & agreed for reason, rows in faults.items()}}
     reasons = {reason: rows for reason, rows in reasons.items() if rows.any()}
     bad = np.logical_or.reduce([~agreed, *reasons.values()])
@@ -168,15 +171,6 @@ _NOUNS = {
 
 def _true(condition: "pd.Series[bool]") -> NDArray[np.bool_]:
     return condition.fillna(False).to_numpy(dtype=bool)
-
-
-def _pseudonyms(
-    contract: DataContract, source: Source, identifiers: "pd.Series[str]", key_file: str | Path
-) -> "pd.Series[str]":
-    pseudonym = Pseudonymiser.from_file(key_file, contract.entity)
-    # What is no identifier by the contract is one to its owner all the same, and is kept aside hashed too.
-    written = identifiers.fillna(as_text(source.table[contract.entity]))
-    return pd.Series([None if pd.isna(one) else pseudonym(one) for one in written], dtype="string")
 
 
 def _repeated(identifiers: "pd.Series[str]", times: "pd.Series[Any]", bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
