@@ -29,6 +29,10 @@ class LocalSubstrate(pulumi.ComponentResource):
 
     def __init__(self, name: str, home: Path, gateway_port: int) -> None:
         super().__init__("falaj:local:Substrate", name)
+        # supervisord would take these for placeholders and patterns, and offers no way to write them literally.
+        special = set(str(home)) & set("%*?[]\n")
+        if special:
+            raise ConfigError(f"{home} has {min(special)!r} in its name: move the project, or set FALAJ_HOME")
         self.layout = Layout(home)
         self._gateway_port = gateway_port
         self._stores = dict[Store, pulumi.Resource]()

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import urllib.error
 import urllib.request
 import xmlrpc.client
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +73,16 @@ class Daemon(_Properties):
 
     def render(self) -> str:
         """supervisord.conf: https://supervisord.org/configuration.html."""
-        home, logs, sockets = (_literal(path) for path in (self.home, self.logs, self.sockets))
         return f"""[supervisord]
-directory = {home}
-logfile = {logs}/supervisord.log
+directory = {self.home}
+logfile = {self.logs}/supervisord.log
 logfile_maxbytes = 10MB
 logfile_backups = 2
-pidfile = {sockets}/supervisord.pid
+pidfile = {self.sockets}/supervisord.pid
 umask = 077
 
 [unix_http_server]
-file = {_literal(self.socket)}
+file = {self.socket}
 chmod = 0700
 
 [rpcinterface:supervisor]
@@ -128,8 +129,8 @@ class Program(_Properties):
         # A program that dies after its first second is started again at once; one that dies earlier, after
         # a pause that grows by a second each time. It is never given up.
         return f"""[program:{self.name}]
-command = {_literal(shlex.join(launcher))}
-directory = {_literal(self.directory)}
+command = {shlex.join(launcher).replace("%", "%%")}
+directory = {self.directory}
 autostart = true
 autorestart = true
 startsecs = 1
@@ -138,7 +139,7 @@ stopwaitsecs = {self.grace_seconds}
 stopasgroup = true
 killasgroup = true
 redirect_stderr = true
-stdout_logfile = {_literal(self.log)}
+stdout_logfile = {self.log}
 stdout_logfile_maxbytes = 20MB
 stdout_logfile_backups = 3
 """
@@ -167,19 +168,18 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
-def _literal(value: object) -> str:
-    return str(value).replace("%", "%%")
-
-
-def _rpc(server: str) -> Any:
-    transport = SupervisorTransport(None, None, server)
-    return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+@contextmanager
+def rpc(server: str) -> Iterator[Any]:
+    """supervisord's methods: https://supervisord.org/api.html."""
+    with closing(SupervisorTransport(None, None, server)) as transport:
+        yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
 
 def process_state(server: str, name: str) -> dict[str, Any] | None:
     """What supervisord says of a program; None where it has no such program, or does not run."""
     try:
-        return dict(_rpc(server).getProcessInfo(name))
+        with rpc(server) as supervisor:
+            return dict(supervisor.getProcessInfo(name))
     except xmlrpc.client.Fault as fault:
         if fault.faultCode == Faults.BAD_NAME:
             return None
@@ -294,7 +294,8 @@ def _found(daemon: Daemon) -> dict[str, Any]:
 
 def _pid(daemon: Daemon) -> int | None:
     try:
-        return int(_rpc(daemon.server).getPID())
+        with rpc(daemon.server) as supervisor:
+            return int(supervisor.getPID())
     except (OSError, xmlrpc.client.Error):
         return None
 
@@ -303,7 +304,8 @@ def _shut_down(daemon: Daemon) -> None:
     """End supervisord, where it runs, and everything that it or a killed predecessor started."""
     pid = _pid(daemon)
     if pid is not None:
-        _rpc(daemon.server).shutdown()
+        with rpc(daemon.server) as supervisor:
+            supervisor.shutdown()
         try:
             psutil.Process(pid).wait(_DAEMON_SECONDS)
         except psutil.NoSuchProcess:
@@ -410,28 +412,29 @@ def _start(program: Program) -> None:
             raise ServiceError(reason or f"port {program.ports[name]} is held by another service of this stack")
     write_atomically(program.launch_file, program.render_launch())
     write_atomically(program.file, program.render())
-    supervisor = _rpc(program.server)
-    supervisor.reloadConfig()
-    supervisor.addProcessGroup(program.name)
+    with rpc(program.server) as supervisor:
+        supervisor.reloadConfig()
+        supervisor.addProcessGroup(program.name)
     _await_ready(program)
 
 
 def _remove(program: Program) -> None:
     """Stop a program and forget it; nothing happens where there is none."""
-    supervisor = _rpc(program.server)
     try:
-        for call in (supervisor.stopProcess, supervisor.removeProcessGroup):
-            try:
-                call(program.name)
-            except xmlrpc.client.Fault as fault:
-                if fault.faultCode not in (Faults.BAD_NAME, Faults.NOT_RUNNING):
-                    raise
+        with rpc(program.server) as supervisor:
+            for call in (supervisor.stopProcess, supervisor.removeProcessGroup):
+                try:
+                    call(program.name)
+                except xmlrpc.client.Fault as fault:
+                    if fault.faultCode not in (Faults.BAD_NAME, Faults.NOT_RUNNING):
+                        raise
     except (OSError, xmlrpc.client.ProtocolError):
         # Without a supervisor there is nothing to tell, and only what it left behind to end.
         pass
     stop_leftovers(program.server, program.name)
     program.file.unlink(missing_ok=True)
     program.launch_file.unlink(missing_ok=True)
+    shutil.rmtree(program.scratch, ignore_errors=True)
 
 
 def _await_ready(program: Program) -> None:
