@@ -1,6 +1,5 @@
 """One ONNX graph from raw columns to what a request is answered with."""
 
-import io
 import logging
 
 import numpy as np
@@ -103,9 +102,7 @@ def _from_network(network: Network, columns: int) -> onnx.ModelProto:
     )
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
-    stream = io.BytesIO()
-    program.save(stream)
-    return _stripped(onnx.load_from_string(stream.getvalue()))
+    return _stripped(program.model_proto)
 
 
 def _stripped(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ from components.modelling.matrix import (
     tensors,
     text_features,
 )
-from components.modelling.session import Session
+from components.modelling.session import OUTPUTS, Session
 from core.contract import DataContract, Task
 from core.errors import DataError
 from core.model_spec import MODEL_FILE, SPEC_FILE, FeatureRange, FeatureSource, Lineage, ModelSpec, Tensor
@@ -83,19 +83,15 @@ def spec(contract: DataContract, lineage: Lineage) -> ModelSpec:
         inputs.append(Tensor(name=FEATURES, datatype="FP32", shape=(-1, len(numeric)), columns=numeric))
     if text:
         inputs.append(Tensor(name=TEXT_FEATURES, datatype="BYTES", shape=(-1, len(text)), columns=tuple(text)))
-    if contract.task is Task.REGRESSION:
-        outputs = (Tensor(name="prediction", datatype="FP32", shape=(-1,)),)
-    else:
-        outputs = (
-            Tensor(name="probability", datatype="FP32", shape=(-1,)),
-            Tensor(name="label", datatype="INT64", shape=(-1,)),
-        )
+    outputs = [Tensor(name=OUTPUTS[contract.task], datatype="FP32", shape=(-1,))]
+    if contract.task is Task.BINARY_CLASSIFICATION:
+        outputs.append(Tensor(name="label", datatype="INT64", shape=(-1,)))
     columns = contract.columns
     return ModelSpec(
         name=contract.name,
         task=contract.task,
         inputs=tuple(inputs),
-        outputs=outputs,
+        outputs=tuple(outputs),
         ranges={
             name: FeatureRange(min=columns[name].min, max=columns[name].max, nullable=columns[name].nullable)
             for name in numeric

@@ -63,11 +63,11 @@ class Network(nn.Module):
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """(n, columns) raw values to (n, bins + gaps + codes)."""
-        numbers = x[:, self.bin_column]
+        numbers = x.index_select(1, self.bin_column)
         bins = torch.clamp((numbers - self.bin_start) / self.bin_width, 0.0, 1.0)
-        bins = torch.where(torch.isnan(numbers), torch.zeros_like(bins), bins)
-        gaps = torch.isnan(x[:, self.gap_column]).float()
-        codes = (x[:, self.code_column] == self.code_value).float()
+        bins = bins.masked_fill(torch.isnan(numbers), 0.0)
+        gaps = torch.isnan(x.index_select(1, self.gap_column)).float()
+        codes = (x.index_select(1, self.code_column) == self.code_value).float()
         return torch.cat([bins, gaps, codes], dim=1)
 
     def score(self, encoded: torch.Tensor) -> torch.Tensor:
@@ -125,15 +125,14 @@ def build(
     Args:
         x: (n, columns) float32.
         y: (n,); gives a regression's output its units.
-        bins: Quantile bins of each number; fewer where its values are few.
+        bins: Quantile bins of each number; fewer where its values are few, none where there is only one.
     """
     columns, starts, widths = [], [], []
     for column in layout.numbers:
         present = x[:, column][~np.isnan(x[:, column])]
-        edges = np.unique(np.quantile(present, np.linspace(0, 1, bins + 1)).astype(np.float32)) if len(present) else []
-        if len(edges) < 2:
-            # A constant tells the model nothing in training; what departs from it must not break it.
-            edges = np.asarray([0.0, 1.0], dtype=np.float32)
+        if not len(present):
+            continue
+        edges = np.unique(np.quantile(present, np.linspace(0, 1, bins + 1)).astype(np.float32))
         columns += [column] * (len(edges) - 1)
         starts += edges[:-1].tolist()
         widths += np.diff(edges).tolist()

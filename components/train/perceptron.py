@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,7 +35,8 @@ class Perceptron:
 
     def predict(self, x: Floats) -> Values:
         with _deterministic(0), torch.inference_mode():
-            return self.network(torch.from_numpy(x)).numpy().astype(np.float64)
+            answers: torch.Tensor = self.network(torch.from_numpy(x))
+            return answers.numpy().astype(np.float64)
 
     def save(self, folder: Path) -> None:
         torch.save(self.network.state_dict(), folder / saved.WEIGHTS)
@@ -90,7 +92,8 @@ class PerceptronLearner:
                 dropout=float(parameters["dropout"]),
                 bins=int(parameters["bins"]),
             ).to(where)
-            average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING))
+            average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING))  # type: ignore[no-untyped-call]
+            averaged = cast(Network, average.module)
             optimizer = torch.optim.AdamW(
                 network.trunk.parameters(),
                 lr=parameters["learning_rate"],
@@ -99,26 +102,29 @@ class PerceptronLearner:
             )
             rows, wanted = self._tensors(network, x, y)
             judged = self._tensors(network, *stopping) if stopping else None
-            best, best_loss, best_epoch = average.module.state_dict(), float("inf"), epochs
+            best, least, best_epoch = averaged.state_dict(), float("inf"), epochs
             for epoch in range(1, epochs + 1):
                 network.train()
-                for batch in torch.randperm(len(rows)).to(where).split(BATCH):
+                order = torch.randperm(len(rows)).to(where)
+                for start in range(0, len(rows), BATCH):
+                    batch = order[start : start + BATCH]
                     optimizer.zero_grad()
-                    self._loss(network.score(network.encode(rows[batch])), wanted[batch]).backward()
+                    loss = self._loss(network.score(network.encode(rows[batch])), wanted[batch])
+                    loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                     average.update_parameters(network)
                 if judged is None:
                     continue
-                average.eval()
+                averaged.eval()
                 with torch.inference_mode():
-                    loss = float(self._loss(average.module.score(average.module.encode(judged[0])), judged[1]))
-                if loss < best_loss:
-                    best_loss, best_epoch = loss, epoch
-                    best = {name: value.clone() for name, value in average.module.state_dict().items()}
+                    miss = float(self._loss(averaged.score(averaged.encode(judged[0])), judged[1]))
+                if miss < least:
+                    least, best_epoch = miss, epoch
+                    best = {name: value.clone() for name, value in averaged.state_dict().items()}
                 elif epoch - best_epoch >= PATIENCE:
                     break
-            average.module.load_state_dict(best)
-            return Perceptron(average.module.cpu().eval(), best_epoch)
+            averaged.load_state_dict(best)
+            return Perceptron(averaged.cpu().eval(), best_epoch)
 
     def _tensors(self, network: Network, x: Floats, y: Values) -> tuple[torch.Tensor, torch.Tensor]:
         """(n, columns) raw values, and (n,) what the score should be."""

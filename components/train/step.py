@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from components.modelling.matrix import Floats, is_holdout, matrix, read_trainin
 from components.modelling.metrics import PRIMARY, Interval, Values, fold_interval, primary
 from components.modelling.network import layout
 from components.modelling.saved import Kind
-from components.train.learner import Learner, Parameters
+from components.train.learner import Fitted, Learner, Parameters
 from components.train.perceptron import PerceptronLearner, device
 from components.train.trees import BoostingLearner
 from core.contract import DataContract, Task
@@ -118,41 +118,37 @@ def train(
     frame = read_training(contract, training)
     held_out = is_holdout(contract, frame[contract.entity])
     held_x, frame = matrix(contract, frame[held_out]), frame[~held_out]
-    x, y = matrix(contract, frame), target(contract, frame)
-    folds = assign_folds(contract, frame, contract.training.folds, seed)
-    logger.info("%s rows train in %s folds, %s are held out; %s", len(x), folds.max() + 1, len(held_x), device())
+    rows = _rows(contract, frame, contract.training.folds, seed)
+    tuning_frame = frame.sample(min(len(frame), TUNING_ROWS), random_state=seed).sort_index()
+    tuning = _rows(contract, tuning_frame, TUNING_FOLDS, seed)
+    logger.info("%s rows train in %s folds, %s are held out; %s", len(frame), rows.count, len(held_x), device())
 
-    learners: tuple[Learner, ...] = (
-        PerceptronLearner(contract.task, layout(contract)),
-        BoostingLearner(contract.task),
-    )
-    tuning = _tuning_rows(contract, frame, seed)
+    torch_model = PerceptronLearner(contract.task, layout(contract))
+    baseline = BoostingLearner(contract.task)
     candidates: dict[Kind, Candidate] = {}
     predictions: dict[Kind, Values] = {}
-    for learner in learners:
-        history = _tune(learner, contract.task, x[tuning], y[tuning], frame.iloc[tuning], contract, trials, seed)
-        best = max(history, key=lambda trial: trial.value)
-        candidates[learner.kind], predictions[learner.kind] = _cross_validate(
-            learner, contract.task, x, y, folds, history, best.parameters, seed
-        )
-    torch_folds, tree_folds = (np.asarray(candidates[learner.kind].folds) for learner in learners)
-    difference = fold_interval((torch_folds - tree_folds).tolist(), _test_share(folds))
-    winner = learners[0] if difference.value > 0 else learners[1]
+    for learner in (torch_model, baseline):
+        history = _tune(learner, tuning, trials, seed)
+        candidates[learner.kind], predictions[learner.kind] = _cross_validate(learner, rows, history, seed)
+    paired = zip(candidates[torch_model.kind].folds, candidates[baseline.kind].folds, strict=True)
+    difference = fold_interval([ours - theirs for ours, theirs in paired], rows.test_share)
+    winner: Learner = torch_model if difference.value > 0 else baseline
     chosen = candidates[winner.kind]
     rounds = max(1, round(float(np.mean(chosen.rounds))))
-    logger.info("%s: final fit on all %s rows, %s rounds", winner.kind, len(x), rounds)
-    model = winner.fit(x, y, chosen.parameters, seed, rounds)
+    logger.info("%s: final fit on all %s rows, %s rounds", winner.kind, len(frame), rounds)
+    model = winner.fit(rows.x, rows.y, chosen.parameters, seed, rounds)
 
     out_model.mkdir(parents=True, exist_ok=True)
     model.save(out_model)
     saved.write_holdout(out_model, model.predict(held_x))
     pd.DataFrame(
-        {contract.entity: frame[contract.entity].to_numpy(), "fold": folds, "target": y, **predictions}
+        {contract.entity: frame[contract.entity].to_numpy(), "fold": rows.folds, "target": rows.y}
+        | {str(kind): values for kind, values in predictions.items()}
     ).to_parquet(out_predictions, index=False)
     report = TrainReport(
-        rows=len(x),
+        rows=len(frame),
         holdout_rows=len(held_x),
-        tuning_rows=len(tuning),
+        tuning_rows=len(tuning_frame),
         seed=seed,
         device=str(device()),
         metric=PRIMARY[contract.task],
@@ -193,38 +189,53 @@ def assign_folds(contract: DataContract, frame: pd.DataFrame, folds: int, seed: 
     return fold[codes]
 
 
-def _tuning_rows(contract: DataContract, frame: pd.DataFrame, seed: int) -> NDArray[np.int64]:
-    if len(frame) <= TUNING_ROWS:
-        return np.arange(len(frame))
-    return np.sort(np.random.default_rng(seed).choice(len(frame), TUNING_ROWS, replace=False))
+@dataclass(frozen=True)
+class _Rows:
+    """x (n, columns), y (n,), and which fold tests each row."""
+
+    task: Task
+    x: Floats
+    y: Values
+    folds: NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        return int(self.folds.max()) + 1
+
+    @property
+    def test_share(self) -> float:
+        return 1 / (self.count - 1)
+
+    def score(self, learner: Learner, parameters: Parameters, seed: int, fold: int) -> tuple[Fitted, Values, float]:
+        """Train without a fold and score it: the model, its predictions there, and the primary metric."""
+        test = self.folds == fold
+        model = learner.fit(self.x[~test], self.y[~test], parameters, seed, None)
+        predicted = model.predict(self.x[test])
+        return model, predicted, primary(self.task, self.y[test], predicted)
 
 
-def _tune(
-    learner: Learner,
-    task: Task,
-    x: Floats,
-    y: Values,
-    frame: pd.DataFrame,
-    contract: DataContract,
-    trials: int,
-    seed: int,
-) -> tuple[Trial, ...]:
-    test = assign_folds(contract, frame, TUNING_FOLDS, seed) == 0
+def _rows(contract: DataContract, frame: pd.DataFrame, folds: int, seed: int) -> _Rows:
+    return _Rows(
+        contract.task, matrix(contract, frame), target(contract, frame), assign_folds(contract, frame, folds, seed)
+    )
+
+
+def _tune(learner: Learner, rows: _Rows, trials: int, seed: int) -> tuple[Trial, ...]:
     history: list[Trial] = []
 
     def objective(draw: optuna.Trial) -> float:
         parameters = learner.suggest(draw)
-        model = learner.fit(x[~test], y[~test], parameters, seed, None)
-        value = primary(task, y[test], model.predict(x[test]))
+        _, _, value = rows.score(learner, parameters, seed, fold=0)
         history.append(Trial(parameters=parameters, value=value))
+        best = max(trial.value for trial in history)
         logger.info(
             "%s: trial %s of %s: %s %.4f, best %.4f",
             learner.kind,
             len(history),
             trials,
-            PRIMARY[task],
+            PRIMARY[rows.task],
             value,
-            max(trial.value for trial in history),
+            best,
         )
         return value
 
@@ -235,33 +246,19 @@ def _tune(
     return tuple(history)
 
 
-def _cross_validate(
-    learner: Learner,
-    task: Task,
-    x: Floats,
-    y: Values,
-    folds: NDArray[np.int64],
-    history: tuple[Trial, ...],
-    parameters: Parameters,
-    seed: int,
-) -> tuple[Candidate, Values]:
-    predictions, scores, rounds = np.empty(len(y)), [], []
-    for fold in range(int(folds.max()) + 1):
-        test = folds == fold
-        model = learner.fit(x[~test], y[~test], parameters, seed, None)
-        predictions[test] = model.predict(x[test])
-        scores.append(primary(task, y[test], predictions[test]))
+def _cross_validate(learner: Learner, rows: _Rows, history: tuple[Trial, ...], seed: int) -> tuple[Candidate, Values]:
+    parameters = max(history, key=lambda trial: trial.value).parameters
+    predictions, scores, rounds = np.empty(len(rows.y)), [], []
+    for fold in range(rows.count):
+        model, predictions[rows.folds == fold], value = rows.score(learner, parameters, seed, fold)
+        scores.append(value)
         rounds.append(model.rounds)
-        logger.info("%s: fold %s: %s %.4f, %s rounds", learner.kind, fold + 1, PRIMARY[task], scores[-1], rounds[-1])
+        logger.info("%s: fold %s: %s %.4f, %s rounds", learner.kind, fold + 1, PRIMARY[rows.task], value, model.rounds)
     candidate = Candidate(
         trials=history,
         parameters=parameters,
         folds=tuple(scores),
-        mean=fold_interval(scores, _test_share(folds)),
+        mean=fold_interval(scores, rows.test_share),
         rounds=tuple(rounds),
     )
     return candidate, predictions
-
-
-def _test_share(folds: NDArray[np.int64]) -> float:
-    return 1 / int(folds.max())
