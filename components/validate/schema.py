@@ -17,7 +17,7 @@ def schema(contract: DataContract) -> pa.DataFrameSchema:
     }
     if contract.personal:
         entity = columns[contract.entity]
-        entity.checks = [pa.Check.str_matches(_PSEUDONYM, name="is a pseudonym")]
+        entity.checks = [pa.Check.str_matches(_PSEUDONYM, error="not a pseudonym")]
     return pa.DataFrameSchema(
         columns, strict=True, ordered=True, unique=[contract.entity, contract.event_time], name=contract.name
     )
