@@ -197,7 +197,9 @@ class Protocol(HttpToolsProtocol):
         self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
-        large = self._head_bytes > MAX_HEADER_BYTES and _size(self.headers) > MAX_HEADER_BYTES
+        large = len(self.url) > MAX_URL_BYTES or (
+            self._head_bytes > MAX_HEADER_BYTES and _size(self.headers) > MAX_HEADER_BYTES
+        )
         self._head_bytes = -1
         match = _PLAIN_INFER.fullmatch(self.url) if self.parser.get_method() == b"POST" else None
         if match is not None and not large and not self.expect_100_continue:

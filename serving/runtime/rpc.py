@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.unknown_fields import UnknownFieldSet
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
     GRPCInferenceServiceServicer,
@@ -22,6 +23,7 @@ from serving.runtime.model import Array, Arrays
 from serving.runtime.repository import Extension, Plane
 from serving.runtime.version import Version, inference_id
 
+_TRITON_MODEL_NAME = 2
 _CONTENTS = {"FP32": "fp32_contents", "INT64": "int64_contents", "BYTES": "bytes_contents"}
 _Context = Any  # grpcio carries no types
 
@@ -62,18 +64,20 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
         return pb.ModelMetadataResponse(**metadata)
 
     async def RepositoryModelLoad(self, request: Any, context: _Context) -> Any:  # noqa: N802
+        name = _model_name(request)
         try:
-            await self._extension.load(request.model_name)
+            await self._extension.load(name)
         except RefusedError as refused:
             await context.abort(refused.code, refused.reason)
-        return pb.RepositoryModelLoadResponse(model_name=request.model_name, isLoaded=True)
+        return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
 
     async def RepositoryModelUnload(self, request: Any, context: _Context) -> Any:  # noqa: N802
+        name = _model_name(request)
         try:
-            self._plane.repository.unload(request.model_name)
+            self._plane.repository.unload(name)
         except KeyError:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no model of that name is loaded")
-        return pb.RepositoryModelUnloadResponse(model_name=request.model_name, isUnloaded=True)
+        return pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
 
     async def ModelInfer(self, request: Any, context: _Context) -> Any:  # noqa: N802
         started = time.perf_counter()
@@ -122,6 +126,14 @@ def create_server(servicer: Servicer, host: str, port: int, max_message_bytes: i
     except RuntimeError as error:
         raise ConfigError(f"port {port} of {host} cannot be listened on: change --grpc-port") from error
     return server
+
+
+def _model_name(request: Any) -> str:
+    """KServe's messages have the name in field 1; Triton's have it in field 2, which KServe's do not know."""
+    for field in UnknownFieldSet(request):
+        if field.field_number == _TRITON_MODEL_NAME and isinstance(field.data, bytes):
+            return field.data.decode(errors="replace")
+    return str(request.model_name)
 
 
 def _decode(request: Any, spec: ModelSpec, max_rows: int) -> Request:

@@ -8,7 +8,6 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc
 import uvicorn
 
 from core.errors import ConfigError
@@ -23,6 +22,7 @@ from serving.store import ModelStore
 
 _KEEP_ALIVE_S = 75
 """Longer than a gateway keeps idle connections, so that it is never surprised by a closed one."""
+_LAST_REQUESTS_S = 0.3
 _LOG_CLOSE_S = 30.0
 _ROTATION_CHECKS = 5
 
@@ -30,11 +30,21 @@ logger = logging.getLogger("falaj.runtime")
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers, which would close the sockets at once."""
+    """uvicorn without its own signal handlers, which would close the sockets at once.
+
+    Its shutdown closes idle connections; one that was just made, or whose request is on the way, is not idle in
+    truth. So the listener is closed first, and each connection has time for one more request, after which it closes.
+    """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_LAST_REQUESTS_S)
+        await super().shutdown(sockets)
 
 
 async def serve(settings: Settings) -> None:
@@ -91,16 +101,12 @@ async def serve(settings: Settings) -> None:
     logger.info("draining")
     await asyncio.sleep(settings.drain_seconds)
     rest_server.should_exit = True
-    await asyncio.gather(rest, _stop_grpc(grpc_server, settings.grace_seconds))
+    await asyncio.gather(rest, grpc_server.stop(settings.grace_seconds))
     rotation.cancel()
     await features.close()
     await asyncio.to_thread(log.close, _LOG_CLOSE_S)
     executor.shutdown(wait=False, cancel_futures=True)
     logger.info("stopped")
-
-
-async def _stop_grpc(server: grpc.aio.Server, grace: float) -> None:
-    await server.stop(grace)
 
 
 async def _rotate(log: InferenceLog, seconds: float) -> None:
