@@ -70,6 +70,8 @@ class Inference(pulumi.ComponentResource):
         ]
         self.routes = [
             Route(prefix="/v2/", upstream=NAME),
+            # The answer to a load comes when the model is warm.
+            Route(prefix="/v2/repository/", upstream=NAME, timeout_seconds=300),
             Route(prefix="/v1/", upstream=NAME),
             # The runtime limits a message itself; to hold a stream back would stop it.
             Route(prefix=GRPC_PREFIX, upstream=GRPC, limit_body=False),
