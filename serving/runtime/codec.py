@@ -19,6 +19,7 @@ from serving.runtime.errors import invalid
 from serving.runtime.model import Array, Arrays
 
 _BUFFER_TYPES: dict[str, Literal["d", "i"]] = {"FP32": "d", "INT64": "i"}
+_BUFFER_DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype(np.float64), "INT64": np.dtype(np.int64)}
 _WIRE_TYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
 
 Entities = list[str] | list[int]
@@ -287,9 +288,11 @@ def _from_json(data: Any, name: str, datatype: str, shape: Sequence[int], count:
     if datatype == "BYTES":
         return to_strings(_flatten(data.as_list()), name, shape, count)
     try:
-        values = np.frombuffer(data.as_buffer(of_type=_BUFFER_TYPES[datatype]), f"<{_BUFFER_TYPES[datatype]}8")
+        buffer = data.as_buffer(of_type=_BUFFER_TYPES[datatype])
     except TypeError:
         values = _with_missing(_flatten(data.as_list()), name, datatype)
+    else:
+        values = np.frombuffer(buffer, _BUFFER_DTYPES[datatype])
     if len(values) != count:
         raise invalid(f"input {name} has {len(values)} elements: shape {list(shape)} needs {count}")
     return _narrow(values).reshape(shape) if datatype == "FP32" else values.reshape(shape)

@@ -91,14 +91,16 @@ def joined(store: FeatureServer, tmp_path_factory: pytest.TempPathFactory) -> It
         yield runtime
 
 
-def ask(runtime: Runtime, *ids: str, shape: list[int] | None = None, **headers: str) -> httpx.Response:
+def ask(runtime: Runtime, *ids: str, shape: list[int] | None = None, request_id: str = "") -> httpx.Response:
     tensor = {"name": "person_id", "datatype": "BYTES", "shape": shape or [len(ids)], "data": ids}
-    return httpx.post(f"{runtime.url}/v2/models/jobs/infer", json={"inputs": [tensor]}, headers=headers)
+    return httpx.post(
+        f"{runtime.url}/v2/models/jobs/infer", json={"inputs": [tensor]}, headers={"x-request-id": request_id}
+    )
 
 
 def test_ids_are_completed_and_never_stored(store: FeatureServer, joined: Runtime) -> None:
     identity = str(uuid4())
-    answer = ask(joined, "784-1", "784-2", **{"x-request-id": identity})
+    answer = ask(joined, "784-1", "784-2", request_id=identity)
     numbers = answer.json()["outputs"][0]["data"]
     np.testing.assert_allclose(numbers, expected([[40, 12, 1000], [20, 5, 0]]), rtol=1e-5)
     assert ask(joined, "784-1", shape=[1, 1]).json()["outputs"][0]["data"] == numbers[:1]

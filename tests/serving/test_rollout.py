@@ -107,6 +107,20 @@ def test_a_damaged_model_in_the_repository_keeps_the_runtime_not_ready_until_it_
         assert status(f"{runtime.url}/v2/health/ready") == 200
 
 
+def test_a_busy_port_is_said(tmp_path: Path) -> None:
+    with running(tmp_path / "models", tmp_path / "log") as first:
+        for flag, port in (("--http-port", first.http_port), ("--grpc-port", first.grpc_port)):
+            with running(tmp_path / "models", tmp_path / "other", flag, str(port), wait=False) as second:
+                assert second.process.wait(30) == 2
+                assert f"port {port} of 127.0.0.1 cannot be listened on: change {flag}" in second.output.read_text()
+
+
+def test_settings_are_checked(tmp_path: Path) -> None:
+    with running(tmp_path, tmp_path / "log", "--max-batch-rows", "0", wait=False) as runtime:
+        assert runtime.process.wait(30) == 2
+        assert "--max-batch-rows (FALAJ_MAX_BATCH_ROWS)" in runtime.output.read_text()
+
+
 def test_versions_never_change(tmp_path: Path) -> None:
     store = ModelStore(str(tmp_path / "models"))
     assert store.add("jobs", 1, export(tmp_path / "one"))

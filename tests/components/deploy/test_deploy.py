@@ -54,8 +54,8 @@ def test_the_shell_deploys_moves_the_aliases_and_leaves_an_audit_record(
         onnx = SimpleNamespace(path=str(export(tmp_path / str(version), bias=version, name="employment")))
         deploy.python_func(run_id="run-1", version=version, contract=contract, onnx=onnx)
     client = MlflowClient(tracking_uri=registry, registry_uri=registry)
-    assert client.get_model_version_by_alias("employment", "live").version == 2
-    assert client.get_model_version_by_alias("employment", "previous").version == 1
+    assert str(client.get_model_version_by_alias("employment", "live").version) == "2"
+    assert str(client.get_model_version_by_alias("employment", "previous").version) == "1"
     first, second = AuditLog(tmp_path / "audit.jsonl").records()
     assert (first.event, first.subject, first.details["previous"]) == ("model.deployed", "employment/1", None)
     assert (second.subject, second.details["version"], second.details["previous"]) == ("employment/2", 2, 1)
