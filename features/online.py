@@ -61,8 +61,9 @@ def publish(
     path = Path(store.repo_path) / store.config.online_store.path
     table = compute_table_id(store.project, defined.view)
     with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
-        # Readers go on while a writer writes.
+        # Readers go on while a writer writes; what is removed is overwritten, not merely unlinked.
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -200000")
         connection.execute(f"CREATE TABLE IF NOT EXISTS {_MARKER} (name TEXT PRIMARY KEY, digest TEXT)")
@@ -73,9 +74,6 @@ def publish(
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
-        if published.removed:
-            # Deleted cells, and copies of them that splits of pages left, stay in the file until it is rewritten.
-            connection.execute("VACUUM")
         if not published.unchanged:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return published

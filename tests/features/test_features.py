@@ -207,14 +207,16 @@ def test_a_store_that_was_emptied_is_filled_again(folder: Path) -> None:
 
 
 def test_who_is_no_more_in_the_records_is_removed_from_the_file_as_well(folder: Path) -> None:
-    published(folder, records(200))
-    assert b"L137" in (folder / "online.db").read_bytes()
+    rows = records(2000).assign(loan=[f"loan-{number:06d}" for number in range(2000)])
+    published(folder, rows)
+    gone = [f"loan-{number:06d}" for number in range(0, 2000, 100)]
+    assert all(loan.encode() in (folder / "online.db").read_bytes() for loan in gone)
 
-    gone = records(200).drop(index=137)
-    assert published(folder, gone, digest="two") == Published(entities=199, unchanged=False, removed=4)
+    kept = rows[~rows["loan"].isin(gone)]
+    assert published(folder, kept, digest="two") == Published(entities=1980, unchanged=False, removed=80)
 
-    assert online(folder, "L137", "L138")["children"] == [None, 138]
-    assert b"L137" not in (folder / "online.db").read_bytes()
+    assert online(folder, "loan-000100", "loan-000101")["children"] == [None, 101]
+    assert not any(loan.encode() in (folder / "online.db").read_bytes() for loan in gone)
 
 
 def test_changed_and_added_records_replace_the_old(folder: Path) -> None:
