@@ -1,6 +1,8 @@
 # The entrance for people and CI. Everything it makes lies in .venv, .tools and .falaj.
 
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(shell command -v $(name) 2>/dev/null)))
+IS_SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
+	"$$name" -c '$(IS_SUPPORTED)' 2>/dev/null && command -v "$$name" && break; done)
 UV_VERSION := 0.13.8
 UV := .tools/uv/bin/uv
 PACKAGES := __main__.py $(wildcard benchmarks components core falaj features infra monitoring pipelines serving tools)
@@ -40,11 +42,11 @@ tools: env ## Have Pulumi and Prometheus: those on PATH, or built once
 	@.venv/bin/python -m tools.build
 
 $(UV):
-	@test -n "$(PYTHON)" || { echo 'error: Python 3.11 or 3.12 is needed, and none is on PATH' >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else \
-		"error: $(PYTHON) is %d.%d: Python 3.11 or 3.12 is needed; name one with make PYTHON=/path/to/python" % v)'
+	@'$(PYTHON)' -c '$(IS_SUPPORTED)' 2>/dev/null || { \
+		echo "error: Python 3.11 or 3.12 is needed, and $(or $(PYTHON),none on PATH) is not one:" \
+			'install one, or name it with make PYTHON=/path/to/python' >&2; exit 1; }
 	@echo 'installing uv $(UV_VERSION)'
-	@$(PYTHON) -m venv .tools/uv
+	@'$(PYTHON)' -m venv .tools/uv
 	@.tools/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 .venv/.stamp-%: uv.lock pyproject.toml | $(UV)
