@@ -1,10 +1,10 @@
 """SHAP values of the exported graph, which is asked as any client would ask it."""
 
+import os
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import shap
 from numpy.typing import NDArray
 
 from components.evaluate.report import Explanation
@@ -28,6 +28,10 @@ def explain(contract: DataContract, session: Session, frame: pd.DataFrame, seed:
     Args:
         frame: (n, ...) with the features, n >= 1.
     """
+    # Compiling shap's loops takes longer than running them as they are.
+    os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+    import shap
+
     evaluations = PERMUTATIONS * (2 * len(contract.features) + 1)
     wanted = max(1, min(MOST_ROWS, len(frame), BUDGET // (evaluations * BACKGROUND)))
     x = matrix(contract, frame)
