@@ -31,3 +31,7 @@ class AuditError(FalajError):
 
 class ServiceError(FalajError):
     """A service of the platform cannot be reached, or refused."""
+
+
+class PlanError(FalajError):
+    """The program declares what the engine would refuse, what leaks a secret, or what differs from run to run."""

@@ -6,7 +6,7 @@ import typer
 
 from core.errors import FalajError
 from falaj import console
-from falaj.commands import audit, logs, models, predict, run, stack, status
+from falaj.commands import audit, logs, models, plan, predict, run, stack, status
 
 app = typer.Typer(
     name="falaj",
@@ -19,6 +19,7 @@ app.command()(stack.down)
 app.command(
     "pulumi", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 )(stack.engine)
+app.command()(plan.plan)
 app.command()(status.status)
 app.command()(run.run)
 app.command()(predict.predict)

@@ -18,27 +18,27 @@ from infra.substrates.base import MODELS, OFFLINE_FEATURES, PROFILES, PSEUDONYM_
 from infra.substrates.local.substrate import LocalSubstrate
 
 
-def deploy(root: Path) -> None:
+def deploy(root: Path, home: Path | None = None) -> None:
     """Declare the current stack's resources and export its outputs.
 
     Args:
-        root: Folder of Pulumi.yaml. What runs and is stored lies below its `.falaj`, or where FALAJ_HOME says.
+        root: Folder of Pulumi.yaml.
+        home: Below it lies what runs and is stored on this machine: where FALAJ_HOME says, else `.falaj` in `root`.
 
     Raises:
         ConfigError: The stack's file is invalid, or a program is missing on this machine.
     """
     settings = parse_config(pulumi.Config().get_object(KEY), pulumi.get_stack())
     rules = {file.name: file.read_text() for file in sorted((root / "monitoring" / "alerts").glob("*.yaml"))}
-    compose(settings, root, rules)
+    compose(settings, home or Path(os.environ.get("FALAJ_HOME", root / ".falaj")).resolve(), rules)
 
 
-def compose(settings: StackConfig, root: Path, rules: dict[str, str]) -> None:
+def compose(settings: StackConfig, home: Path, rules: dict[str, str]) -> None:
     """Declare each service that the stack has and the gateway in front of them, and describe the whole.
 
     Args:
         rules: Text of each Prometheus rule file, by its name.
     """
-    home = Path(os.environ.get("FALAJ_HOME", root / ".falaj")).resolve()
     substrate = LocalSubstrate("local", home / "local", settings.gateway.port)
     within = ResourceOptions(parent=substrate)
 
