@@ -316,12 +316,9 @@ class _Recorder:
         if resource.custom and (above is None or above.type == _STACK_TYPE):
             yield f"{here} has no parent: pass ResourceOptions(parent=…) with the component that it belongs to"
         package = resource.type.partition(":")[0]
-        if (
-            (resource.custom or resource.options.get("remote"))
-            and resource.provider is None
-            and package not in _OWN_PACKAGES
-        ):
-            yield f"{here} would use a default provider of {package}: pass an explicit one, or parent it to what has one"
+        needs_provider = (resource.custom or resource.options.get("remote")) and package not in _OWN_PACKAGES
+        if needs_provider and resource.provider is None:
+            yield f"{here} would use a default provider of {package}: pass one, or parent it to what has one"
         named = [resource.parent, resource.provider, *resource.dependencies, resource.options.get("deleted_with")]
         named += [*resource.options.get("replace_with", []), *resource.options.get("depends_on", [])]
         for urn in sorted({urn for urn in named if urn is not None and urn not in known}):

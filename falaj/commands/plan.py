@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.tree import Tree
 
 from core.errors import ConfigError
 from falaj import console
@@ -82,17 +81,15 @@ def _programs() -> Iterator[None]:
 def _show(found: "Graph") -> None:
     children = found.children()
 
-    def grow(tree: Tree, urn: str | None) -> None:
+    def show(urn: str | None, depth: int) -> None:
         for resource in sorted(children.get(urn, []), key=lambda resource: (resource.type, resource.name)):
             flags = " ".join(flag for flag in ("protect", "retain_on_delete") if resource.options.get(flag))
             style = "default" if resource.custom else "bold"
-            line = f"[{style}]{console.escape(resource.name)}[/]  [dim]{resource.type}[/]  {flags}"
-            grow(tree.add(line.rstrip()), resource.urn)
+            line = f"{'  ' * depth}[{style}]{console.escape(resource.name)}[/]  [dim]{resource.type}[/]  {flags}"
+            console.out.print(line.rstrip(), soft_wrap=True)
+            show(resource.urn, depth + 1)
 
-    tree = Tree(f"[bold]{found.stack}[/]")
-    root = next(resource for resource in found.resources if resource.parent is None)
-    grow(tree, root.urn)
-    console.out.print(tree, no_wrap=True, overflow="ignore", crop=False, width=None if console.out.is_terminal else 240)
+    show(None, 0)
     counts = found.counts()
     rows = [[kind, str(count)] for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     console.table(["type", "count"], [*rows, ["in all", str(counts.total())]])
