@@ -32,6 +32,7 @@ from pathlib import Path
 import models
 import numpy as np
 import onnxruntime as ort
+import psutil
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -46,11 +47,12 @@ Case = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw: requests a second, and latency in ms."""
+    """What wrk saw: requests a second, and latency in ms; and the server's own CPU time a request, in µs."""
 
     rate: float
     p50: float
     p99: float
+    cpu: float
 
 
 def main() -> None:
@@ -70,14 +72,17 @@ def main() -> None:
         raw = {(model, rows): raw_rate(folder, model, rows) for model in MODELS for rows in ROWS}
         results: dict[tuple[str, Case], list[Load]] = defaultdict(list)
         for model in MODELS:
-            with ours(folder, model), stock(folder, model):
+            with ours(folder, model) as mine, stock(folder, model) as other:
+                processes = {"ours": mine, "stock": other}
                 cases = [(model, rows, clients) for rows in ROWS for clients in CONCURRENCY]
                 for server in PORTS:
-                    measure(folder, server, (model, 1, 16), 1)
+                    measure(folder, server, processes[server], (model, 1, 16), 1)
                 for number in range(arguments.rounds):
                     for case in cases:
                         for server in PORTS:
-                            results[server, case].append(measure(folder, server, case, arguments.seconds))
+                            results[server, case].append(
+                                measure(folder, server, processes[server], case, arguments.seconds)
+                            )
                     print(f"{model}: round {number + 1} of {arguments.rounds} done", file=sys.stderr)
         medians = {key: median(loads) for key, loads in results.items()}
         shares = profile(folder, arguments.seconds * 2)
@@ -107,23 +112,23 @@ def raw_rate(folder: Path, model: str, rows: int) -> float:
 
 
 @contextmanager
-def ours(folder: Path, model: str, *interpreter: str) -> Iterator[None]:
+def ours(folder: Path, model: str, *interpreter: str) -> Iterator[psutil.Process]:
     port = PORTS["ours"]
     command = [*interpreter, "-m", "serving.runtime", "--http-port", str(port), "--grpc-port", str(port + 1)]
     command += ["--model-repository", str(folder / model), "--inference-log", str(folder / f"{model}-log")]
-    with server([sys.executable, *command], port):
-        yield
+    with server([sys.executable, *command], port) as process:
+        yield process
 
 
 @contextmanager
-def stock(folder: Path, model: str) -> Iterator[None]:
+def stock(folder: Path, model: str) -> Iterator[psutil.Process]:
     port = PORTS["stock"]
-    with server([sys.executable, str(HERE / "stock.py"), _onnx(folder, model), str(port)], port):
-        yield
+    with server([sys.executable, str(HERE / "stock.py"), _onnx(folder, model), str(port)], port) as process:
+        yield process
 
 
 @contextmanager
-def server(command: list[str], port: int) -> Iterator[None]:
+def server(command: list[str], port: int) -> Iterator[psutil.Process]:
     """Run a server on core 0 until it is ready, and stop it at the end."""
     process = subprocess.Popen(
         ["taskset", "-c", "0", *command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -134,7 +139,7 @@ def server(command: list[str], port: int) -> Iterator[None]:
             if process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"{' '.join(command)} does not start")
             time.sleep(0.1)
-        yield
+        yield psutil.Process(process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -143,7 +148,7 @@ def server(command: list[str], port: int) -> Iterator[None]:
             process.kill()
 
 
-def measure(folder: Path, server: str, case: Case, seconds: int) -> Load:
+def measure(folder: Path, name: str, process: psutil.Process, case: Case, seconds: int) -> Load:
     model, rows, clients = case
     body = {
         "inputs": [
@@ -159,61 +164,69 @@ def measure(folder: Path, server: str, case: Case, seconds: int) -> Load:
     script.write_text(
         f"wrk.method = 'POST'\nwrk.body = '{json.dumps(body)}'\nwrk.headers['content-type'] = 'application/json'\n"
     )
-    url = f"http://127.0.0.1:{PORTS[server]}/v2/models/{models.NAME}/infer"
+    url = f"http://127.0.0.1:{PORTS[name]}/v2/models/{models.NAME}/infer"
     command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+    before = process.cpu_times()
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    after = process.cpu_times()
     if "Non-2xx" in output or "Socket errors" in output:
-        sys.exit(f"{server} did not answer all requests of {case}:\n{output}")
-    found = {name: re.search(rf"{name}\s+([\d.]+)(us|ms|s)?", output) for name in ("50%", "99%", "Requests/sec:")}
+        sys.exit(f"{name} did not answer all requests of {case}:\n{output}")
+    found = {field: re.search(rf"{field}\s+([\d.]+)(us|ms|s)?", output) for field in ("50%", "99%", "Requests/sec:")}
     values = [float(match[1]) * {"us": 1e-3, "ms": 1, "s": 1e3, None: 1}[match[2]] for match in found.values() if match]
-    return Load(rate=values[2], p50=values[0], p99=values[1])
+    requests = re.search(r"(\d+) requests in", output)
+    cpu = after.user + after.system - before.user - before.system
+    return Load(rate=values[2], p50=values[0], p99=values[1], cpu=1e6 * cpu / int(requests[1]) if requests else 0)
 
 
 def median(loads: list[Load]) -> Load:
-    return Load(*(statistics.median(getattr(load, name) for load in loads) for name in ("rate", "p50", "p99")))
+    return Load(*(statistics.median(getattr(load, name) for load in loads) for name in ("rate", "p50", "p99", "cpu")))
 
 
 def profile(folder: Path, seconds: int) -> dict[str, float]:
-    """Share of the server's time by part, one-row requests of 64 clients, from cProfile: it slows Python code down
-    and leaves C alone, so Python's shares are somewhat too large."""
-    output = folder / "profile"
-    with ours(folder, "trees", "-m", "cProfile", "-o", str(output)):
-        measure(folder, "ours", ("trees", 1, 64), seconds)
+    """Share of the server's time by part, for one-row requests of 64 clients on the trees.
+
+    From cProfile, less what a run without load takes to start and stop. It slows Python code down and leaves C alone,
+    so the shares of Python code are somewhat too large.
+    """
     parts: dict[str, float] = defaultdict(float)
-    for (file, _, function), (_, _, own, *_) in pstats.Stats(str(output)).stats.items():  # type: ignore[attr-defined]
-        parts[_part(file, function)] += own
-    parts.pop("not serving")
-    total = sum(parts.values())
+    for sign, load in ((-1, False), (1, True)):
+        output = folder / f"profile-{load}"
+        with ours(folder, "trees", "-m", "cProfile", "-o", str(output)) as process:
+            if load:
+                measure(folder, "ours", process, ("trees", 1, 64), seconds)
+        statistics_of = pstats.Stats(str(output)).stats  # type: ignore[attr-defined]
+        for (file, _, function), (_, _, own, _, _) in statistics_of.items():
+            parts[_part(file, function)] += sign * own
+    total = sum(own for own in parts.values() if own > 0)
     return {part: own / total for part, own in sorted(parts.items(), key=lambda item: -item[1])}
 
 
+_PARTS = {
+    "/serving/runtime/codec.py": "decoding and encoding",
+    "/serving/runtime/batching.py": "batching and validation",
+    "/serving/runtime/model.py": "batching and validation",
+    "/serving/runtime/journal.py": "inference log",
+    "/serving/runtime/log.py": "inference log",
+    "/serving/": "our HTTP layer",
+    "onnxruntime": "the model (ONNX Runtime)",
+    "crc32": "inference log",
+    "posix.write": "inference log",
+    "pyarrow": "inference log",
+    "prometheus": "metrics",
+    "csimdjson": "decoding and encoding",
+    "orjson": "decoding and encoding",
+    "numpy": "numpy, in decoding and validation",
+    "uvicorn": "uvicorn's HTTP protocol",
+    "/uuid.py": "request ids",
+    "urandom": "request ids",
+    "uvloop": "uvloop, the HTTP parser and the kernel",
+    "asyncio": "uvloop, the HTTP parser and the kernel",
+}
+
+
 def _part(file: str, function: str) -> str:
-    known = {
-        "batching.py": "batching and validation",
-        "model.py": "batching and validation",
-        "codec.py": "decoding and encoding",
-        "journal.py": "inference log",
-        "log.py": "inference log",
-        "rest.py": "our own REST layer",
-        "version.py": "our own REST layer",
-    }
-    if "onnxruntime" in file or "InferenceSession" in function or "built-in method run}" in function:
-        return "the model (ONNX Runtime)"
-    if "posix.write" in function or "crc32" in function or "pyarrow" in file:
-        return "inference log"
-    if "simdjson" in function or "orjson" in function or "numpy" in function or "numpy" in file:
-        return "decoding, encoding, validation: C code"
-    if "/serving/" in file:
-        return known.get(Path(file).name, "our own REST layer")
-    if "uvicorn" in file or "httptools" in function:
-        return "uvicorn (HTTP, ASGI)"
-    if "uvloop" in function or "uvloop" in file or "asyncio" in file or "_asyncio" in function:
-        return "uvloop, asyncio and the kernel"
-    if "prometheus" in file:
-        return "metrics"
-    if file == "~" and ("method" in function):
-        return "other built-ins"
-    return "not serving"
+    place = f"{file} {function}"
+    return next((part for mark, part in _PARTS.items() if mark in place), "other built-in functions")
 
 
 def render(
@@ -230,25 +243,29 @@ def render(
         "Inference Protocol JSON, server on core 0 and wrk on core 1,",
         f"one process and one thread in the graph, medians of {arguments.rounds} interleaved rounds. The runtime "
         "validates, counts and logs every inference.",
-        "Ratios carry over to other machines, absolute figures do not.",
+        "Ratios carry over to other machines, absolute figures do not. On a machine with other work the CPU time a "
+        "request is the steadier measure: it is",
+        "what the server alone used, its log's thread included.",
         "",
         "Limit: the raw session at the request's own batch size; the runtime joins requests and can so pass it.",
         "",
-        "| model | rows | clients | runtime, req/s | p50 / p99 ms | stock KServe, req/s | p50 / p99 ms | ratio | "
-        "share of the limit |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| model | rows | clients | runtime, req/s | p50 / p99 ms | stock KServe, req/s | p50 / p99 ms | ratio of "
+        "req/s | CPU µs a request, runtime / stock | ratio of CPU | share of the limit |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for model, title in MODELS.items():
         for rows in ROWS:
             for clients in CONCURRENCY:
                 case = (model, rows, clients)
                 mine, other = medians["ours", case], medians["stock", case]
+                limit = raw[model, rows]
                 lines.append(
                     f"| {title} | {rows} | {clients} | {mine.rate:,.0f} | {mine.p50:.2f} / {mine.p99:.2f} | "
-                    f"{other.rate:,.0f} | {other.p50:.2f} / {other.p99:.2f} | **{mine.rate / other.rate:.1f}** | "
-                    f"{mine.rate / raw[model, rows]:.2f} |"
+                    f"{other.rate:,.0f} | {other.p50:.2f} / {other.p99:.2f} | {mine.rate / other.rate:.1f} | "
+                    f"{mine.cpu:.0f} / {other.cpu:.0f} | **{other.cpu / mine.cpu:.1f}** | {mine.rate / limit:.2f} |"
                 )
-    lines += ["", "Where the runtime's time goes (trees, 1 row, 64 clients; own time by cProfile):", ""]
+    lines += ["", "Where the runtime's time goes (trees, 1 row, 64 clients; own time by cProfile, which weighs Python"]
+    lines += ["code too heavily; writing to the socket counts where it is called, in the HTTP layer):", ""]
     lines += ["| part | share |", "|---|---|"]
     lines += [f"| {part} | {share:.0%} |" for part, share in shares.items() if share >= 0.005]
     return "\n".join(lines) + "\n"

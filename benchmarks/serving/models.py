@@ -1,5 +1,6 @@
 """The two models of the benchmark, as the pipeline exports them: model.onnx and model.json."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def _mlp() -> tuple[list[Any], dict[str, Any], int]:
     nodes: list[Any] = []
     constants: dict[str, Any] = {"positive": np.array([1], np.int64)}
     value = "features"
-    for layer, (wide, out) in enumerate(zip(_MLP[:-1], _MLP[1:], strict=True)):
+    for layer, (wide, out) in enumerate(itertools.pairwise(_MLP)):
         constants[f"weight{layer}"] = (random.normal(0, 1, (wide, out)) / np.sqrt(wide)).astype(np.float32)
         constants[f"bias{layer}"] = np.zeros(out, np.float32)
         nodes.append(helper.make_node("Gemm", [value, f"weight{layer}", f"bias{layer}"], [f"sum{layer}"]))

@@ -3,7 +3,6 @@
 Used by compare.py. Run as: python stock.py MODEL.onnx PORT
 """
 
-import functools
 import sys
 
 import kserve
@@ -15,9 +14,7 @@ path, port = sys.argv[1:3]
 sys.argv[1:] = ["--http_port", port, "--enable_grpc", "false"]
 # KServe listens on every address of the machine; a benchmark has no reason to.
 _uvicorn_config = rest.uvicorn.Config
-rest.uvicorn.Config = functools.partial(
-    lambda *arguments, host, **settings: _uvicorn_config(*arguments, host="127.0.0.1", **settings)
-)
+rest.uvicorn.Config = lambda *arguments, **settings: _uvicorn_config(*arguments, **settings | {"host": "127.0.0.1"})
 
 
 class OnnxModel(kserve.Model):  # type: ignore[misc]
@@ -31,7 +28,9 @@ class OnnxModel(kserve.Model):  # type: ignore[misc]
         self.ready = True
 
     async def predict(
-        self, payload: kserve.InferRequest, headers: dict[str, str] | None = None
+        self,
+        payload: kserve.InferRequest,
+        headers: dict[str, str] | None = None,  # noqa: ARG002 - KServe passes them
     ) -> kserve.InferResponse:
         values = payload.inputs[0].as_numpy().astype(np.float32, copy=False)
         outputs = []
