@@ -132,8 +132,8 @@ def _oversight(contract: DataContract) -> str:
 def _limits(contract: DataContract, report: EvaluationReport) -> Iterator[str]:
     if contract.training.until is not None:
         yield (
-            f"It has seen records before {contract.training.until} alone, and its metrics are of that period: "
-            "later ones are watched for drift, not promised."
+            f"It was trained only on records before {contract.training.until}, and its metrics are of that period; "
+            "for later ones nothing is promised."
         )
     if report.comparison.winner == "trees":
         yield "The tree-based baseline was kept, since the torch model had no higher mean over the folds."

@@ -60,5 +60,5 @@ def train(
                 **{f"{result.winner}_{name}": value for name, value in winner.parameters.items()},
             }
             client.log_batch(run, metrics, [Param(name, str(value)) for name, value in parameters.items()])
-            client.log_artifact(run, report.path, "train")
+            client.log_text(run, result.model_dump_json(indent=2), "train/report.json")
         Path(mlflow_run).write_text(run)

@@ -20,7 +20,9 @@ from components.modelling.network import Layout, Network, build
 from components.train.learner import THREADS, Parameters, stopping_rows
 from core.contract import Task
 
-BATCH = 256
+LEAST_BATCH, MOST_BATCH = 32, 256
+STEPS_AN_EPOCH = 64
+"""At least so many where the rows allow it: few rows in large batches would stop learning at MOST_EPOCHS."""
 MOST_EPOCHS = 60
 PATIENCE = 4
 AVERAGING = 0.99
@@ -105,9 +107,10 @@ class PerceptronLearner:
             best, least, best_epoch = averaged.state_dict(), float("inf"), epochs
             for epoch in range(1, epochs + 1):
                 network.train()
+                size = min(max(len(rows) // STEPS_AN_EPOCH, LEAST_BATCH), MOST_BATCH)
                 order = torch.randperm(len(rows)).to(where)
-                for start in range(0, len(rows), BATCH):
-                    batch = order[start : start + BATCH]
+                for start in range(0, len(rows), size):
+                    batch = order[start : start + size]
                     optimizer.zero_grad()
                     loss = self._loss(network.score(network.encode(rows[batch])), wanted[batch])
                     loss.backward()  # type: ignore[no-untyped-call]
