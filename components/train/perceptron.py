@@ -21,10 +21,10 @@ from components.train.learner import THREADS, Parameters, stopping_rows
 from core.contract import Task
 
 LEAST_BATCH, MOST_BATCH = 32, 256
-STEPS_AN_EPOCH = 64
+STEPS_AN_EPOCH = 16
 """At least so many where the rows allow it: few rows in large batches would stop learning at MOST_EPOCHS."""
-MOST_EPOCHS = 60
-PATIENCE = 4
+MOST_EPOCHS = 80
+PATIENCE = 6
 AVERAGING = 0.99
 
 

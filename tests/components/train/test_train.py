@@ -18,15 +18,8 @@ from core.errors import ConfigError, ContractError, DataError
 
 def test_same_inputs_give_the_same_bytes(trained, tmp_path: Path) -> None:
     use_case = trained.use_case
-    again = train(
-        use_case.contract,
-        use_case.path,
-        1,
-        3,
-        tmp_path / "model",
-        tmp_path / "predictions.parquet",
-        tmp_path / "t.json",
-    )
+    predictions = tmp_path / "predictions.parquet"
+    again = train(use_case.contract, use_case.path, 1, 3, tmp_path / "model", predictions, tmp_path / "t.json")
     assert again.model_copy(update={"seconds": 0.0}) == trained.report.model_copy(update={"seconds": 0.0})
     files = sorted(file.name for file in (trained.folder / "model").iterdir())
     assert files == sorted(file.name for file in (tmp_path / "model").iterdir())
