@@ -196,7 +196,7 @@ class AuditLog:
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
-            raise AuditError(f"{self._head} cannot be read: {error}") from error
+            raise AuditError(f"{self._head} is damaged: the end of the log cannot be vouched for") from error
 
     def _check_head(self, head: Head | None, record: Record | None, *, at_end: bool) -> None:
         """Compare a record with the head; `at_end` where it is the last, None in an empty log."""

@@ -34,7 +34,7 @@ def main() -> None:
     try:
         app()
     except FalajError as error:
-        console.err.print(f"[bold red]error:[/] {console.escape(str(error))}")
+        console.err.print(f"[bold red]error:[/] {console.escape(str(error))}", soft_wrap=True)
         sys.exit(1)
 
 

@@ -17,7 +17,7 @@ err = Console(stderr=True, highlight=False)
 
 def say(text: str) -> None:
     """A line of progress; goes to stderr, so that stdout holds results alone."""
-    err.print(text)
+    err.print(text, soft_wrap=True)
 
 
 def result(value: Any) -> None:
@@ -30,7 +30,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     shown = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
         shown.add_row(*row)
-    out.print(shown, soft_wrap=not out.is_terminal)
+    out.print(shown, soft_wrap=not out.is_terminal, crop=out.is_terminal)
 
 
 @contextmanager

@@ -20,6 +20,14 @@ KEY_SECRET = "falaj-pseudonym-key"  # noqa: S105 - the name of a Kubernetes secr
 KEY_MOUNT = "/var/run/secrets/falaj"
 
 
+def _on_platform(task: dsl.PipelineTask) -> None:
+    """The platform's addresses, and no cache: personal data must not outlive its retention in one."""
+    task.set_caching_options(False)
+    kubernetes.use_config_map_as_env(
+        task, config_map_name=CONFIG_MAP, config_map_key_to_env={name: name for name in Platform.variables()}
+    )
+
+
 @dsl.pipeline(name="training", description="Ingest, validate, featurize, train, export, evaluate, register and deploy.")
 def training(contract_uri: str, data_uri: str, trials: int = 8, seed: int = 0) -> None:
     """Train one use case.
@@ -36,9 +44,7 @@ def training(contract_uri: str, data_uri: str, trials: int = 8, seed: int = 0) -
     validated = validate(contract=contract, records=ingested.outputs["records"], run_id=run_id)
     # Nothing reaches the feature store that was not validated, though no artifact says so.
     featurized = featurize(contract=contract, records=ingested.outputs["records"], run_id=run_id).after(validated)
-    trained = train(
-        contract=contract, training=featurized.outputs["training"], trials=trials, seed=seed, run_id=run_id
-    )
+    trained = train(contract=contract, training=featurized.outputs["training"], trials=trials, seed=seed, run_id=run_id)
     exported = export(
         contract=contract,
         model=trained.outputs["model"],
@@ -69,11 +75,3 @@ def training(contract_uri: str, data_uri: str, trials: int = 8, seed: int = 0) -
     for task in (ingested, validated, featurized, trained, exported, evaluated, registered, deployed):
         _on_platform(task)
     kubernetes.use_secret_as_volume(ingested, secret_name=KEY_SECRET, mount_path=KEY_MOUNT)
-
-
-def _on_platform(task: dsl.PipelineTask) -> None:
-    """The platform's addresses, and no cache: personal data must not outlive its retention in one."""
-    task.set_caching_options(False)
-    kubernetes.use_config_map_as_env(
-        task, config_map_name=CONFIG_MAP, config_map_key_to_env={name: name for name in Platform.variables()}
-    )

@@ -13,6 +13,10 @@ from falaj import console, environment, repository
 from serving import rollout
 
 
+HOLDOUT = "holdout_"
+"""Prefix of the metrics that the evaluation logs for the held-out rows."""
+
+
 def models(
     model: Annotated[str | None, typer.Argument(help="Show this model alone, with the columns it takes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -48,11 +52,15 @@ def models(
             str(entry["name"]),
             str(entry["version"]),
             ", ".join(entry["state"]) or "-",
-            "  ".join(f"{key} {value:.4g}" for key, value in sorted(entry["metrics"].items()) if "holdout" in key),
+            "  ".join(
+                f"{key.removeprefix(HOLDOUT)} {value:.4g}"
+                for key, value in sorted(entry["metrics"].items())
+                if key.startswith(HOLDOUT)
+            ),
         ]
         for entry in found
     ]
-    console.table(["model", "version", "state", "metrics"], rows)
+    console.table(["model", "version", "state", "held-out metrics"], rows)
     for tensor, names in (columns or {}).items():
         console.out.print(f"\n{tensor} takes the columns, in this order: {', '.join(names)}")
 

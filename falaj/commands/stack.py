@@ -48,19 +48,24 @@ def down(
     ] = False,
 ) -> None:
     """Stop and remove every service; what they stored is kept unless asked otherwise."""
-    try:
-        AuditLog(Path(environment.load().platform.audit_log)).append(
-            "environment.down", STACK, data_deleted=delete_data
-        )
-    except ConfigError:
-        console.say("no local environment is up")
+    log = _audit_log()
     if (environment.home() / "state").is_dir():
         _pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview", "--refresh")
     if delete_data:
-        shutil.rmtree(environment.home(), ignore_errors=False)
+        shutil.rmtree(environment.home(), ignore_errors=True)
         console.say(f"deleted {environment.home()}")
-    else:
-        console.say(f"data is kept in {environment.home()}")
+        return
+    if log is not None:
+        log.append("environment.down", STACK)
+    console.say(f"data is kept in {environment.home()}")
+
+
+def _audit_log() -> AuditLog | None:
+    """None where no environment is up."""
+    try:
+        return AuditLog(Path(environment.load().platform.audit_log))
+    except ConfigError:
+        return None
 
 
 def engine(context: typer.Context) -> None:
