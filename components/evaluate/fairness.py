@@ -17,6 +17,8 @@ from components.evaluate.report import Group, GroupFairness
 from components.modelling.metrics import Interval, Values
 from core.contract import Column, DataContract, Task
 
+SMALLEST_CELL = 10
+"""A rate over fewer people is not told: it would say something about each of them."""
 _DIFFERENCES = {
     "demographic_parity_difference": demographic_parity_difference,
     "equalized_odds_difference": equalized_odds_difference,
@@ -100,7 +102,7 @@ def _rates(y: Values, predicted: Values) -> dict[str, Interval | None]:
 
 
 def _proportion(successes: NDArray[np.bool_]) -> Interval | None:
-    if not len(successes):
+    if len(successes) < SMALLEST_CELL:
         return None
     test = stats.binomtest(int(successes.sum()), len(successes))
     interval = test.proportion_ci(method="wilson")
@@ -108,9 +110,9 @@ def _proportion(successes: NDArray[np.bool_]) -> Interval | None:
 
 
 def _errors(y: Values, predicted: Values) -> dict[str, Interval | None]:
+    if len(y) < SMALLEST_CELL:
+        return {"mae": None}
     errors = np.abs(y - predicted)
     mean = float(errors.mean())
-    if len(errors) < 2:
-        return {"mae": Interval(value=mean, low=None, high=None)}
     half = float(stats.norm.ppf(0.975) * errors.std(ddof=1) / np.sqrt(len(errors)))
     return {"mae": Interval(value=mean, low=mean - half, high=mean + half)}

@@ -43,7 +43,7 @@ class CrossValidation(_Model):
 
 
 class Group(_Model):
-    """One group of the held-out rows. Rates have Wilson intervals, errors normal ones; None where undefined."""
+    """One group of the held-out rows. Rates have Wilson intervals, errors normal ones; None over too few rows."""
 
     value: int | str
     label: str

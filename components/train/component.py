@@ -19,21 +19,27 @@ def train(
 ) -> None:
     """Tune and train, and record it in MLflow; see components.train.step.train."""
     import time
+    from contextlib import suppress
     from pathlib import Path
 
     from components.shell import running
     from components.tracking import open_run, tracking
     from components.train import step
     from core.contract import load_contract
+    from core.errors import ServiceError
 
     agreed = load_contract(contract.path)
     with running("train", run_id, agreed.name, ["training"], ["model", "predictions"]) as platform:
         # Asked first: minutes of training are not to be lost to a server that is down.
         with tracking(platform.mlflow_url) as client:
             run = open_run(client, agreed.name, run_id)
-        result = step.train(
-            agreed, Path(training.path), trials, seed, Path(model.path), Path(predictions.path), Path(report.path)
-        )
+        out = Path(model.path), Path(predictions.path), Path(report.path)
+        try:
+            result = step.train(agreed, Path(training.path), trials, seed, *out)
+        except BaseException:
+            with suppress(ServiceError), tracking(platform.mlflow_url) as client:
+                client.set_terminated(run, "FAILED")
+            raise
         with tracking(platform.mlflow_url) as client:
             from mlflow.entities import Metric, Param
 
