@@ -29,6 +29,7 @@ def tracking(url: str) -> Iterator["MlflowClient"]:
     except httpx.HTTPError as error:
         raise ServiceError(f"MLflow at {url} does not answer ({error}): see `falaj status`") from error
     silence()
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # By default the client retries for minutes before it says that a server is gone.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")

@@ -86,6 +86,7 @@ def register(
             contract.name,
             source=f"{client.get_run(mlflow_run).info.artifact_uri}/{place}",
             run_id=mlflow_run,
+            await_creation_for=0,
             description=f"{contract.title}. {card.baseline_comparison}.",
             tags={
                 MODEL_TAG: digest,

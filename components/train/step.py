@@ -29,6 +29,8 @@ TUNING_ROWS = 20_000
 """Trials see no more rows than this; the folds and the final fit see all."""
 TUNING_FOLDS = 4
 """One of so many parts of the tuning rows scores a trial."""
+LEAST_OF_A_CLASS = 5
+"""Fewer would leave none to some part of a fit."""
 STRATA = 10
 """A regression's folds are balanced over so many quantiles of the target."""
 
@@ -117,6 +119,8 @@ def train(
     started = time.monotonic()
     frame = read_training(contract, training)
     held_out = is_holdout(contract, frame[contract.entity])
+    if not held_out.any():
+        raise DataError(f"none of the {len(frame)} rows is held out: bring more data, or raise training.holdout")
     held_x, frame = matrix(contract, frame[held_out]), frame[~held_out]
     rows = _rows(contract, frame, contract.training.folds, seed)
     tuning_frame = frame.sample(min(len(frame), TUNING_ROWS), random_state=seed).sort_index()
@@ -167,17 +171,18 @@ def assign_folds(contract: DataContract, frame: pd.DataFrame, folds: int, seed: 
     """(n,): the fold that tests each row, balanced over the target; all rows of an entity share theirs.
 
     Raises:
-        DataError: There are too few entities of some class.
+        DataError: There are too few entities, or too few of one class.
     """
     y = target(contract, frame)
     codes, entities = pd.factorize(frame[contract.entity])
     mean = np.bincount(codes, y, minlength=len(entities)) / np.bincount(codes, minlength=len(entities))
     if contract.task is Task.BINARY_CLASSIFICATION:
         strata = (mean >= 0.5).astype(np.int64)
+        smallest = min(int((y == 0).sum()), int((y == 1).sum()), *np.bincount(strata, minlength=2).tolist())
     else:
-        strata = np.unique(np.quantile(mean, np.linspace(0, 1, STRATA + 1)[1:-1])).searchsorted(mean)
-    smallest = int(np.bincount(strata).min()) if len(entities) and strata.any() else 0
-    if smallest < folds or len(np.unique(y)) < 2:
+        strata = mean.argsort(kind="stable").argsort() * STRATA // max(len(mean), 1)
+        smallest = len(mean) // STRATA if len(np.unique(y)) > 1 else 0
+    if smallest < max(folds, LEAST_OF_A_CLASS):
         raise DataError(
             f"the training rows are too few or too uniform for {folds} folds: bring more data, "
             "or lower training.folds in the contract"

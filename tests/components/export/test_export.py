@@ -13,7 +13,7 @@ from components.modelling.session import OUTPUTS, Session
 from components.train.learner import Learner
 from components.train.perceptron import PerceptronLearner
 from components.train.trees import BoostingLearner
-from core.contract import Task
+from core.contract import Role, Task
 from core.errors import DataError
 from core.model_spec import Lineage, ModelSpec
 
@@ -132,3 +132,28 @@ def test_a_graph_that_differs_is_refused(exported, tmp_path: Path) -> None:
     saved.write_holdout(tmp_path, reference[:-1])
     with pytest.raises(DataError, match="run train again"):
         export(use_case.contract, tmp_path, use_case.path, LINEAGE, tmp_path / "onnx")
+
+
+@pytest.mark.parametrize("kind", ["text", "float"])
+@pytest.mark.parametrize("learner_type", [PerceptronLearner, BoostingLearner])
+def test_features_of_one_sort_alone(trained, tmp_path: Path, kind: str, learner_type: type[Learner]) -> None:
+    keep = {"text": "city", "float": "income"}[kind]
+    columns = {
+        name: column
+        for name, column in trained.use_case.contract.columns.items()
+        if column.role is not Role.FEATURE or name == keep
+    }
+    contract = trained.use_case.contract.model_copy(update={"columns": columns})
+    frame = trained.use_case.frame
+    learner = (
+        PerceptronLearner(contract.task, layout(contract))
+        if learner_type is PerceptronLearner
+        else BoostingLearner(contract.task)
+    )
+    x, held_out = matrix(contract, frame), is_holdout(contract, frame["person"])
+    model = learner.fit(x, target(contract, frame), learner.defaults, 0, 2)
+    model.save(tmp_path)
+    saved.write_holdout(tmp_path, model.predict(x[held_out]))
+    export(contract, tmp_path, trained.use_case.path, LINEAGE, tmp_path / "onnx")
+    spec = ModelSpec.model_validate_json((tmp_path / "onnx" / "model.json").read_bytes())
+    assert [tensor.name for tensor in spec.inputs] == ["text_features" if kind == "text" else "features"]

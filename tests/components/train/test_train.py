@@ -63,6 +63,13 @@ def test_folds_are_balanced(trained) -> None:
     assert means.max() - means.min() < 0.15 * frame["outcome"].std()
 
 
+def test_folds_of_a_target_with_ties(trained) -> None:
+    contract, frame = trained.use_case.contract, trained.use_case.frame
+    tied = frame.assign(outcome=(frame["age"] > 90).astype(float))
+    folds = assign_folds(contract, tied, 2, seed=0)
+    assert np.bincount(folds).min() > 0.4 * len(frame)
+
+
 def test_matrix_keeps_the_contract_order_and_marks_what_is_missing(trained) -> None:
     contract, frame = trained.use_case.contract, trained.use_case.frame
     x = matrix(contract, frame.assign(city=frame["city"].where(frame["age"] > 1, "Muscat")))
@@ -105,8 +112,10 @@ def test_progress_is_logged(trained, tmp_path: Path, caplog: pytest.LogCaptureFi
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        (lambda frame: frame.head(4), DataError, "too few"),
+        (lambda frame: frame.head(4), DataError, "held out"),
+        (lambda frame: frame.head(20), DataError, "too few"),
         (lambda frame: frame.assign(outcome=1), DataError, "too uniform"),
+        (lambda frame: frame[frame["person"] == frame["person"].iloc[0]], DataError, "too few|held out"),
         (lambda frame: frame.drop(columns="income"), DataError, "income"),
     ],
 )
