@@ -26,11 +26,15 @@ def result(value: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A result for a person. A pipe gets the same columns without colours or a width limit."""
+    """A result for a person; a pipe gets the same columns, apart by tabs."""
+    if not out.is_terminal:
+        for row in (columns, *rows):
+            out.print("\t".join(row), soft_wrap=True)
+        return
     shown = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
         shown.add_row(*row)
-    out.print(shown, soft_wrap=not out.is_terminal, crop=out.is_terminal)
+    out.print(shown)
 
 
 @contextmanager

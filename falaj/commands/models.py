@@ -12,7 +12,6 @@ from core.telemetry import silence
 from falaj import console, environment, repository
 from serving import rollout
 
-
 HOLDOUT = "holdout_"
 """Prefix of the metrics that the evaluation logs for the held-out rows."""
 

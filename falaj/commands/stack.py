@@ -19,14 +19,18 @@ SAMPLE = "employment"
 
 
 def up(
+    config: Annotated[
+        Path | None, typer.Option(help="A stack file to use in place of stacks/Pulumi.local.yaml.")
+    ] = None,
     train: Annotated[
         bool, typer.Option(help="Train and deploy the sample use case where that is not done yet.")
     ] = True,
 ) -> None:
     """Bring up the local environment, train the sample use case and ask it for a prediction."""
+    file = ["--config-file", str(config.resolve())] if config else []
     _pulumi("stack", "select", "--create", STACK, quiet=True)
     # Without the refresh, a machine that was restarted would look as if everything still ran.
-    _pulumi("up", "--stack", STACK, "--yes", "--skip-preview", "--refresh")
+    _pulumi("up", "--stack", STACK, "--yes", "--skip-preview", "--refresh", *file)
     running = environment.load()
     AuditLog(Path(running.platform.audit_log)).append(
         "environment.up", STACK, code=code_digest(), environment=environment_digest()

@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -42,15 +42,25 @@ async def drive(
     numbers = iter(range(total))
     started = time.monotonic()
     connector = aiohttp.TCPConnector(limit=concurrency)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20)) as session:
-        async with asyncio.TaskGroup() as clients:
-            for _ in range(concurrency):
-                clients.create_task(_client(session, url, bodies, expected, numbers, tally, progress))
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20)) as session,
+        asyncio.TaskGroup() as clients,
+    ):
+        for _ in range(concurrency):
+            clients.create_task(_client(session, url, bodies, expected, numbers, tally, progress))
     tally.seconds = time.monotonic() - started
     return tally
 
 
-async def _client(session, url, bodies, expected, numbers, tally, progress):  # type: ignore[no-untyped-def]
+async def _client(
+    session: aiohttp.ClientSession,
+    url: str,
+    bodies: Sequence[bytes],
+    expected: np.ndarray,
+    numbers: Iterator[int],
+    tally: Tally,
+    progress: list[int],
+) -> None:
     for number in numbers:
         which = number % len(bodies)
         deadline = time.monotonic() + RETRY_SECONDS

@@ -1,0 +1,48 @@
+"""One local environment for all tests here: brought up by the command line, on ports and in a home of its own."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import testinfra
+import yaml
+from testinfra.host import Host
+
+from core.contract import DataContract, load_contract
+from tests.environment.local import PORTS, ROOT, Local
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """The environment as `falaj up` leaves it: services up, the sample trained and live."""
+    folder = tmp_path_factory.mktemp("environment")
+    made = Local(folder / "home", folder / "Pulumi.local.yaml", "")
+    _write_stack_file(made.stack_file)
+    try:
+        first_up = made.up()
+        yield Local(made.home, made.stack_file, first_up.stdout + first_up.stderr)
+    finally:
+        made.run("down", check=False)
+
+
+def _write_stack_file(path: Path) -> None:
+    document = yaml.safe_load((ROOT / "stacks" / "Pulumi.local.yaml").read_text())
+    with contextlib.ExitStack() as held:
+        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
+        for key, server in zip(PORTS, servers, strict=True):
+            service, field = key.split(".")
+            document["config"]["falaj:stack"][service][field] = server.getsockname()[1]
+    path.write_text(yaml.safe_dump(document))
+
+
+@pytest.fixture(scope="session")
+def machine() -> Host:
+    """This machine, as pytest-testinfra sees it."""
+    return testinfra.get_host("local://")
+
+
+@pytest.fixture(scope="session")
+def employment() -> DataContract:
+    return load_contract(ROOT / "datasets" / "employment" / "contract.yaml")

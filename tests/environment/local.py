@@ -1,0 +1,60 @@
+"""The local environment under test, as its command line shows it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.platform import Environment
+
+ROOT = Path(__file__).resolve().parents[2]
+FALAJ = Path(sys.prefix) / "bin" / "falaj"
+PORTS = ("gateway.port", "mlflow.port", "feature_server.port", "inference.http_port", "inference.grpc_port")
+PORTS += ("prometheus.port",)
+MINUTES = 60
+
+
+@dataclass(frozen=True)
+class Local:
+    """A running environment and the command line that made it."""
+
+    home: Path
+    stack_file: Path
+    first_up: str
+
+    @property
+    def environment(self) -> Environment:
+        return Environment.model_validate_json((self.home / "local" / "platform.json").read_bytes())
+
+    @property
+    def url(self) -> str:
+        return self.environment.platform.runtime_url
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [FALAJ, *arguments],
+            cwd=ROOT,
+            env=os.environ | {"FALAJ_HOME": str(self.home)},
+            capture_output=True,
+            text=True,
+            timeout=15 * MINUTES,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        return self.run("up", "--config", str(self.stack_file))
+
+    def ports(self) -> dict[str, int]:
+        stack = yaml.safe_load(self.stack_file.read_text())["config"]["falaj:stack"]
+        return {key: stack[key.split(".")[0]][key.split(".")[1]] for key in PORTS}
