@@ -1,5 +1,6 @@
 """The plots of an evaluation, as PNG files."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def _residuals(y: Values, predicted: Values) -> Figure:
 
 def _fairness(fairness: GroupFairness) -> Figure:
     names = list(fairness.groups[0].metrics)
-    figure, axes = _axes(f"By {fairness.column}, pale: too small to judge", width=8.0)
+    figure, axes = _axes(f"By {fairness.column}, pale: too small to judge", width=9.0)
     width = 0.8 / len(names)
     places = np.arange(len(fairness.groups))
     for index, name in enumerate(names):
@@ -112,7 +113,7 @@ def _fairness(fairness: GroupFairness) -> Figure:
         )
         for bar, group in zip(bars, fairness.groups, strict=True):
             bar.set_alpha(1.0 if group.judged else 0.35)
-    labels = [f"{group.label}\n({group.rows})" for group in fairness.groups]
-    axes.set_xticks(places, labels, rotation=30 if len(labels) > 4 else 0, fontsize=8)
-    axes.legend(fontsize=8)
+    labels = [f"{textwrap.fill(group.label, 14)}\n({group.rows})" for group in fairness.groups]
+    axes.set_xticks(places, labels, fontsize=8)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=len(names))
     return figure
