@@ -1,8 +1,15 @@
-"""A small use case of each task, with every kind of feature, for the steps from train to register."""
+"""What the tests of several steps share: a small use case of each task, and a real MLflow server."""
 
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +18,7 @@ from components.export.step import export
 from components.train.step import TrainReport, train
 from core.contract import DataContract, Task, parse_contract
 from core.model_spec import Lineage
+from core.telemetry import SILENT
 
 CONTRACT = """
 name: sample
@@ -117,3 +125,37 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     report = train_into(use_case, folder)
     export(use_case.contract, folder / "model", use_case.path, LINEAGE, folder / "onnx")
     return Trained(use_case, folder, report)
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server on a free port."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, *stores],
+            stdout=log,
+            stderr=log,
+            env=os.environ | SILENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while True:
+                try:
+                    httpx.get(f"{url}/health").raise_for_status()
+                    break
+                except httpx.HTTPError:
+                    if server.poll() is not None or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.2)
+            yield url
+        finally:
+            os.killpg(server.pid, 15)
+            server.wait(30)
