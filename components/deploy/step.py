@@ -1,9 +1,9 @@
 """Puts a registered model live on the runtime, and says so in the registry."""
 
 import logging
-import os
 from pathlib import Path
 
+from components.tracking import tracking
 from core.contract import DataContract
 from core.errors import ServiceError
 from core.model_spec import Live
@@ -41,18 +41,14 @@ def set_aliases(model: str, live: Live, mlflow_url: str) -> None:
     Raises:
         ServiceError: The registry cannot be reached, or does not know the version.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    client = MlflowClient(tracking_uri=mlflow_url, registry_uri=mlflow_url)
     try:
-        client.set_registered_model_alias(model, LIVE_ALIAS, str(live.live))
-        if live.previous is not None:
-            client.set_registered_model_alias(model, PREVIOUS_ALIAS, str(live.previous))
-    except MlflowException as error:
+        with tracking(mlflow_url) as client:
+            client.set_registered_model_alias(model, LIVE_ALIAS, str(live.live))
+            if live.previous is not None:
+                client.set_registered_model_alias(model, PREVIOUS_ALIAS, str(live.previous))
+    except ServiceError as error:
         raise ServiceError(
-            f"version {live.live} of {model} is live, yet the aliases in the registry at {mlflow_url} were not moved: "
-            f"{error.message}; run the step again"
+            f"version {live.live} of {model} is live, yet the registry's aliases were not moved: {error}; "
+            "run the step again"
         ) from error
     logger.info("%s: the registry's aliases are live %d, previous %s", model, live.live, live.previous)

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from components.deploy.step import set_aliases
+from components.tracking import tracking
 from core.audit import AuditLog
-from core.errors import ServiceError
-from core.telemetry import silence
 from falaj import console, environment, repository
 from serving import rollout
 
@@ -21,14 +20,9 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show every registered version, which one is live, and how well it did."""
-    silence()
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
     running = environment.load()
-    client = MlflowClient(running.platform.mlflow_url)
     found: list[dict[str, Any]] = []
-    try:
+    with tracking(running.platform.mlflow_url) as client:
         names = [model] if model else sorted(entry.name for entry in client.search_registered_models())
         for name in names:
             aliases = client.get_registered_model(name).aliases
@@ -36,8 +30,6 @@ def models(
                 metrics = client.get_run(version.run_id).data.metrics if version.run_id else {}
                 state = sorted(alias for alias, number in aliases.items() if int(number) == int(version.version))
                 found.append({"name": name, "version": int(version.version), "state": state, "metrics": metrics})
-    except MlflowException as error:
-        raise ServiceError(f"the model registry did not answer ({error.message}): see `falaj status`") from error
     columns = (
         {tensor.name: list(tensor.columns) for tensor in repository.spec(running, model).inputs}
         if model and model in repository.models(running)

@@ -27,14 +27,13 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("registry")
-    url = f"sqlite:///{folder}/mlflow.db"
-    client = MlflowClient(tracking_uri=url, registry_uri=url)
+def registry(mlflow_url: str) -> str:
+    client = MlflowClient(tracking_uri=mlflow_url, registry_uri=mlflow_url)
     client.create_registered_model("employment")
+    run = client.create_run("0").info
     for _ in range(3):
-        client.create_model_version("employment", f"{folder}/artifact")
-    return url
+        client.create_model_version("employment", f"{run.artifact_uri}/model", run.run_id)
+    return mlflow_url
 
 
 def test_the_shell_deploys_moves_the_aliases_and_leaves_an_audit_record(
@@ -66,7 +65,7 @@ def test_the_shell_deploys_moves_the_aliases_and_leaves_an_audit_record(
 def test_an_unknown_version_of_the_registry_is_said(runtime: Runtime, registry: str, tmp_path: Path) -> None:
     models = str(runtime.log.parent / "models")
     onnx = export(tmp_path / "nine", bias=9, name="employment")
-    with pytest.raises(ServiceError, match="aliases in the registry"):
+    with pytest.raises(ServiceError, match="aliases were not moved"):
         step.deploy(load_contract(CONTRACT), onnx, 9, models, runtime.url, registry)
     # The step may run again, and a registry is not needed.
     assert step.deploy(load_contract(CONTRACT), onnx, 9, models, runtime.url, None).live == 9

@@ -1,14 +1,7 @@
 import datetime as dt
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
@@ -23,43 +16,8 @@ from core.contract import DataContract, LawfulBasis
 from core.digest import bytes_digest, file_digest
 from core.errors import DataError, GateError, ServiceError
 from core.model_spec import ModelSpec
-from core.telemetry import SILENT
 
 TODAY = dt.date(2026, 1, 1)
-
-
-@pytest.fixture(scope="session")
-def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server on a free port."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [*command, *stores],
-            stdout=log,
-            stderr=log,
-            env=os.environ | SILENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            start_new_session=True,
-        )
-        try:
-            deadline = time.monotonic() + 120
-            while True:
-                try:
-                    httpx.get(f"{url}/health").raise_for_status()
-                    break
-                except httpx.HTTPError:
-                    if server.poll() is not None or time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.2)
-            yield url
-        finally:
-            os.killpg(server.pid, 15)
-            server.wait(30)
 
 
 @pytest.fixture(scope="module")
