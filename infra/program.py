@@ -6,8 +6,9 @@ from pathlib import Path
 import pulumi
 from pulumi import ResourceOptions
 
+from core.errors import ConfigError
 from core.platform import Environment, Platform, Service
-from infra.config import KEY, StackConfig, parse_config
+from infra.config import KEY, Local, StackConfig, parse_config
 from infra.services.feature_server import FeatureServer
 from infra.services.gateway import NAME as GATEWAY
 from infra.services.gateway import Gateway, GatewayArgs
@@ -39,6 +40,10 @@ def compose(settings: StackConfig, home: Path, rules: dict[str, str]) -> None:
     Args:
         rules: Text of each Prometheus rule file, by its name.
     """
+    if not isinstance(settings.substrate, Local):
+        raise ConfigError(
+            f"substrate.kind is {settings.substrate.kind}, which this version cannot deploy yet: use local"
+        )
     substrate = LocalSubstrate("local", home / "local", settings.gateway.port)
     within = ResourceOptions(parent=substrate)
 

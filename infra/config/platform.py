@@ -1,0 +1,145 @@
+"""Parts that run on a cluster from their own charts and manifests. An absent part is not deployed."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from infra.config.model import Cron, Days, Gib, HttpsUrl, Model, Name
+from infra.config.services import Size
+
+_PUBLIC_KEY = r"^-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+\n-----END PUBLIC KEY-----\n?$"
+
+
+class Quota(Model):
+    """The most that all pods of a namespace may request together."""
+
+    cpu: Annotated[int, Field(ge=1, le=10_000)]
+    """Virtual CPUs."""
+    memory_gib: Annotated[int, Field(ge=1, le=100_000)]
+    """Memory."""
+    gpus: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """Whole GPUs."""
+    pods: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Pods."""
+
+
+class Pipelines(Model):
+    """Kubeflow Pipelines on managed stores: no MinIO, no database in the cluster, no static keys."""
+
+    database: Literal["postgresql", "mysql"] = "postgresql"
+    """Whose databases hold runs and metadata: the stack's PostgreSQL, or a MySQL of their own."""
+    pool: Name
+    """The node pool of its steps."""
+    gpu_pool: Name | None = None
+    """The node pool of steps that ask for a GPU; absent means that none may."""
+    step: Size = Size(cpu=1, memory_mib=2048)
+    """What a step gets that does not ask."""
+    quota: Quota = Quota(cpu=16, memory_gib=64)
+    run_days: Days = 30
+    """How long the pods and records of a finished run are kept; its artifacts have their own retention."""
+
+
+class Serving(Model):
+    """KServe, with our runtime as a ServingRuntime."""
+
+    mode: Literal["standard", "knative"] = "standard"
+    """In `standard` the weights of a canary are those of our own HTTPRoute; KServe's own need `knative`."""
+    pool: Name | None = None
+    """The node pool of models; absent means any with the role inference that is open to all."""
+    gpu_pool: Name | None = None
+    """The node pool of models that ask for a GPU; absent means that none may."""
+    quota: Quota = Quota(cpu=32, memory_gib=128)
+    scale_to_zero: bool = False
+    """Whether a model that no one asks may have no replica: KEDA in `standard` mode."""
+
+
+class Training(Model):
+    """Kubeflow Trainer: training on several machines at once."""
+
+    pool: Name
+    """The node pool of the workers."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    """Most workers of one job."""
+    worker: Size
+    quota: Quota
+
+
+class Spark(Model):
+    """The Spark operator, for data that outgrow one machine."""
+
+    pool: Name
+    """The node pool of drivers and executors."""
+    executors: Annotated[int, Field(ge=1, le=200)] = 4
+    """Most executors of one job."""
+    executor: Size = Size(cpu=2, memory_mib=8192)
+    quota: Quota = Quota(cpu=32, memory_gib=128)
+
+
+class Notebooks(Model):
+    """JupyterHub, signed in through the gateway's issuer. A notebook reaches neither the node nor other people's."""
+
+    pool: Name
+    """The node pool of notebooks."""
+    gpu_pool: Name | None = None
+    """The node pool of notebooks with a GPU; absent means that there are none."""
+    users: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Most notebooks that run at once."""
+    notebook: Size = Size(cpu=1, memory_mib=4096)
+    home_gib: Gib = 10
+    """Volume of each person."""
+    idle_minutes: Annotated[int, Field(ge=5, le=1440)] = 60
+    """Unused for so long, a notebook is stopped; its files stay."""
+    quota: Quota = Quota(cpu=16, memory_gib=64)
+
+
+class Logging(Model):
+    """Logs of pods and nodes, shipped by Fluent Bit and kept as `governance.retention.logs` says."""
+
+    destination: Literal["cloudwatch", "opensearch", "loki"]
+    """CloudWatch and OpenSearch on `aws` alone; Loki keeps its chunks in the object store."""
+    loki_replicas: Annotated[int, Field(ge=1, le=9)] = 1
+    """Of each of its parts."""
+
+
+class ClusterBackup(Model):
+    """Velero: objects of the cluster and its volumes, to the object store, so that another cluster can take over."""
+
+    schedule: Cron = "30 20 * * *"
+    """When copies are made, in UTC."""
+    keep_days: Days = 30
+    """How long a copy is kept."""
+
+
+class Admission(Model):
+    """Kyverno: what may run at all."""
+
+    mode: Literal["audit", "enforce"] = "enforce"
+    """`audit` lets pass and reports."""
+    public_key: Annotated[str, Field(pattern=_PUBLIC_KEY)] | None = None
+    """PEM of the key that signs images; absent means that signatures are not asked for."""
+    replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    """Of its webhooks: with one, nothing can be created while it restarts."""
+
+
+class Gpu(Model):
+    """NVIDIA's device plugin and metrics exporter. Required where a pool has GPUs."""
+
+    replicas_per_gpu: Annotated[int, Field(ge=1, le=16)] = 1
+    """Above one, that many pods share a GPU by turns, without protection of their memory from each other."""
+
+
+class Sources(Model):
+    """Where charts, manifests and images come from; absent means the upstream addresses of pins.yaml."""
+
+    vendored: bool = False
+    """Whether charts and manifests are read from `vendor/`, as `falaj vendor` left them there: no access outside."""
+    charts: HttpsUrl | None = None
+    """A mirror of all chart repositories: `<charts>/<repository's name>`."""
+    images: Annotated[str, Field(pattern=r"^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?$")] | None = None
+    """A mirror of all images; absent means the substrate's own registry."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if self.vendored and self.charts:
+            raise ValueError("vendored charts come from no mirror: remove charts, or set vendored to false")
+        return self
