@@ -5,6 +5,7 @@ from pathlib import PurePath
 import pulumi
 import yaml
 
+from core.telemetry import SILENT
 from infra import config
 from infra.substrates.base import (
     FEATURE_REGISTRY,
@@ -72,7 +73,7 @@ class FeatureServer(pulumi.ComponentResource):
                 # Feast restarts its worker after a number of requests, and refuses some at that moment.
                 *("--max-requests", _ENDLESS, "--max-requests-jitter", "0"),
             ],
-            environment={"FEAST_USAGE": "False", "DO_NOT_TRACK": "1", "XDG_RUNTIME_DIR": substrate.scratch(NAME)},
+            environment=SILENT | {"XDG_RUNTIME_DIR": substrate.scratch(NAME)},
             ports={"http": port},
             files=[File(name="feature_store.yaml", content=text)],
             readiness=Probe(port="http", path="/health"),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pulumi
 
+from core.telemetry import SILENT
 from infra import config
 from infra.services import feature_server
 from infra.substrates.base import (
@@ -52,7 +53,7 @@ class Inference(pulumi.ComponentResource):
                 *("--grace-seconds", str(args.settings.grace_seconds)),
                 *("--max-body-bytes", str(args.max_body_bytes)),
             ],
-            environment={"DO_NOT_TRACK": "1"},
+            environment=SILENT,
             ports={"http": http, "grpc": grpc},
             readiness=Probe(port="http", path=_HEALTH),
             resources=Resources(cpu=2, memory_mib=2048),
@@ -69,7 +70,8 @@ class Inference(pulumi.ComponentResource):
             Upstream(name=GRPC, port=grpc, health_path=_HEALTH),
         ]
         self.routes = [
-            Route(prefix="/v2/", upstream=NAME),
+            # The server's own metadata is at /v2, without a slash.
+            Route(prefix="/v2", upstream=NAME),
             # The answer to a load comes when the model is warm.
             Route(prefix="/v2/repository/", upstream=NAME, timeout_seconds=300),
             Route(prefix="/v1/", upstream=NAME),

@@ -2,6 +2,7 @@
 
 import pulumi
 
+from core.telemetry import SILENT
 from infra import config
 from infra.substrates.base import ARTIFACTS, TRACKING, Port, Probe, Resources, Route, Substrate, Upstream, Workload
 
@@ -26,9 +27,8 @@ class Mlflow(pulumi.ComponentResource):
                 *("--expose-prometheus", substrate.scratch(NAME)),
                 *("--uvicorn-opts", "--log-level warning --timeout-graceful-shutdown 5"),
             ],
-            environment={
-                "MLFLOW_DISABLE_TELEMETRY": "true",
-                "DO_NOT_TRACK": "1",
+            environment=SILENT
+            | {
                 # Jobs are for evaluating language models; their queues would be six more processes.
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             },
@@ -41,6 +41,8 @@ class Mlflow(pulumi.ComponentResource):
         substrate.run(self.workload, self)
         self.upstreams = [Upstream(name=NAME, port=port, health_path="/health")]
         # An artifact may be of any size and take any time.
-        self.routes = [Route(prefix=f"{PREFIX}/", upstream=NAME, rewrite="/", timeout_seconds=None, limit_body=False)]
+        self.routes = [
+            Route(prefix=f"{PREFIX}/", upstream=NAME, rewrite="/", timeout_seconds=None, limit_body=False, page=True)
+        ]
         self.url = substrate.url(PREFIX)
         self.register_outputs({"url": self.url})

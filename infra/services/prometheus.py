@@ -104,5 +104,5 @@ class Prometheus(pulumi.ComponentResource):
         )
         substrate.run(self.workload, self)
         self.upstreams = [Upstream(name=NAME, port=port, health_path=f"{PREFIX}/-/healthy")]
-        self.routes = [Route(prefix=f"{PREFIX}/", upstream=NAME)]
+        self.routes = [Route(prefix=f"{PREFIX}/", upstream=NAME, page=True)]
         self.register_outputs({"url": self.url})

@@ -111,6 +111,7 @@ class Route:
         rewrite: Replaces the prefix; None leaves the path as it is.
         timeout_seconds: For the whole answer; None for none.
         limit_body: Whether the gateway holds the body back and refuses one above its limit.
+        page: Whether a person opens it, and may leave out the slash at its end.
     """
 
     prefix: str
@@ -118,6 +119,7 @@ class Route:
     rewrite: str | None = None
     timeout_seconds: int | None = 60
     limit_body: bool = True
+    page: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

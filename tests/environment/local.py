@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from core.platform import Environment
@@ -58,3 +59,19 @@ class Local:
     def ports(self) -> dict[str, int]:
         stack = yaml.safe_load(self.stack_file.read_text())["config"]["falaj:stack"]
         return {key: stack[key.split(".")[0]][key.split(".")[1]] for key in PORTS}
+
+    def processes(self) -> list[psutil.Process]:
+        """The supervisor and every process below it."""
+        supervisor = psutil.Process(int((self.home / "local" / "run" / "supervisord.pid").read_text()))
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    def listening(self, service: str) -> list[psutil.Process]:
+        """The processes that hold the first port of a service."""
+        port = next(port for key, port in self.ports().items() if key.startswith(f"{service}."))
+        found = [process for process in self.processes() if port in _listens(process)]
+        assert found, f"nothing listens on the port of {service}"
+        return found
+
+
+def _listens(process: psutil.Process) -> set[int]:
+    return {each.laddr.port for each in process.connections() if each.status == psutil.CONN_LISTEN}

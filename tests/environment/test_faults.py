@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 import yaml
 
@@ -107,14 +106,9 @@ def test_a_command_without_an_environment_says_how_to_start_one(local: Local, tm
 @contextmanager
 def _full(local: Local, service: str) -> Iterator[None]:
     """No file of a service may grow any more, as on a full disk."""
-    port = local.ports()[f"{service}.port"]
-    supervisor = psutil.Process(int((local.home / "local" / "run" / "supervisord.pid").read_text()))
-    processes = [
-        process
-        for process in supervisor.children(recursive=True)
-        if any(each.laddr.port == port and each.status == psutil.CONN_LISTEN for each in process.net_connections())
+    limits = [
+        (process.pid, resource.prlimit(process.pid, resource.RLIMIT_FSIZE)) for process in local.listening(service)
     ]
-    limits = [(process.pid, resource.prlimit(process.pid, resource.RLIMIT_FSIZE)) for process in processes]
     for pid, (_, hard) in limits:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (16 << 10, hard))
     try:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pandas as pd
-import psutil
 import pytest
 
 from core.contract import DataContract
@@ -64,21 +63,9 @@ def _kill_each(local: Local, progress: list[int], killed: list[str]) -> None:
     for number, victim in enumerate(VICTIMS, start=1):
         while progress[0] < number * REQUESTS // (len(VICTIMS) + 1):
             time.sleep(0.05)
-        for process in _listening(local, victim):
+        for process in local.listening(victim):
             process.kill()
         killed.append(victim)
-
-
-def _listening(local: Local, service: str) -> list[psutil.Process]:
-    port = next(port for key, port in local.ports().items() if key.startswith(f"{service}."))
-    supervisor = psutil.Process(int((local.home / "local" / "run" / "supervisord.pid").read_text()))
-    found = [
-        process
-        for process in supervisor.children(recursive=True)
-        if any(each.laddr.port == port and each.status == psutil.CONN_LISTEN for each in process.net_connections())
-    ]
-    assert found, f"nothing listens on the port of {service}"
-    return found
 
 
 def _wait_until_healthy(local: Local) -> None:

@@ -30,8 +30,8 @@ def test_every_port_listens_on_loopback_alone(local: Local, machine: Host) -> No
 
 
 def test_no_process_of_the_environment_listens_anywhere_else(local: Local) -> None:
-    for process in _processes(local):
-        for connection in process.net_connections(kind="inet"):
+    for process in local.processes():
+        for connection in process.connections(kind="inet"):
             if connection.status == psutil.CONN_LISTEN:
                 assert connection.laddr.ip == "127.0.0.1", (process.cmdline(), connection.laddr)
 
@@ -84,13 +84,13 @@ def test_logs_shows_a_services_lines(local: Local) -> None:
 
 
 def test_a_second_up_changes_nothing_and_trains_nothing(local: Local) -> None:
-    before = {process.pid for process in _processes(local)}
+    before = {process.pid for process in local.processes()}
     second = local.up()
 
     assert "created" not in second.stdout.partition("Resources:")[2].partition("Duration")[0]
     assert "updated" not in second.stdout.partition("Resources:")[2].partition("Duration")[0]
     assert "came from the same data, contract, code and environment" in second.stderr
-    assert {process.pid for process in _processes(local)} == before
+    assert {process.pid for process in local.processes()} == before
 
 
 def test_the_first_up_ended_with_a_prediction_for_a_real_person(local: Local) -> None:
@@ -112,9 +112,3 @@ def _query(local: Local, expression: str) -> list[dict[str, dict[str, str]]]:
     answer = httpx.get(f"{local.url}/prometheus/api/v1/query", params={"query": expression}).json()
     found: list[dict[str, dict[str, str]]] = answer["data"]["result"]
     return found
-
-
-def _processes(local: Local) -> list[psutil.Process]:
-    """Every process below the environment's supervisor, and itself."""
-    supervisor = psutil.Process(int((local.home / "local" / "run" / "supervisord.pid").read_text()))
-    return [supervisor, *supervisor.children(recursive=True)]

@@ -89,7 +89,13 @@ def routes(routes: Sequence[Route]) -> str:
     ]
     # Envoy takes the first match: a longer prefix must come before one that it begins with.
     ordered = sorted(routes, key=lambda route: (-len(route.prefix), route.prefix))
-    host = {"name": "gateway", "domains": ["*"], "routes": [*answers, *map(_route, ordered)]}
+    # Whoever leaves out the slash at the end of a page's address means the page.
+    slashes = [
+        {"match": {"path": route.prefix.rstrip("/")}, "redirect": {"path_redirect": route.prefix}}
+        for route in ordered
+        if route.prefix.endswith("/") and route.page
+    ]
+    host = {"name": "gateway", "domains": ["*"], "routes": [*answers, *slashes, *map(_route, ordered)]}
     return _discovery("config.route.v3.RouteConfiguration", [{"name": "gateway", "virtual_hosts": [host]}])
 
 
