@@ -5,8 +5,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from core import lineage
+from core.audit import AuditLog
 from core.errors import FalajError
 from core.platform import Platform
 
@@ -19,7 +21,7 @@ logger = logging.getLogger("falaj")
 def running(
     step: str, run_id: str, contract_name: str, inputs: Sequence[str], outputs: Sequence[str]
 ) -> Iterator[Platform]:
-    """Run one step of the training pipeline: log its start and end, and emit its OpenLineage events.
+    """Run one step of the training pipeline: log its start and end, emit its OpenLineage events, and record a failure.
 
     Args:
         step: Name of the step, such as `ingest`; loggers below `falaj` carry its own lines.
@@ -50,7 +52,12 @@ def running(
         logger.info("%s: started", step)
         try:
             yield platform
-        except FalajError as error:
-            logger.error("%s: failed: %s", step, error)
+        except Exception as error:
+            # An unforeseen error's text may quote a record; its traceback stays in the run's log.
+            reason = str(error) if isinstance(error, FalajError) else type(error).__name__
+            logger.error("%s: failed: %s", step, reason)
+            AuditLog(Path(platform.audit_log)).append(
+                "pipeline.failed", contract_name, run=run_id, step=step, error=type(error).__name__
+            )
             raise
     logger.info("%s: done in %.1f s", step, time.monotonic() - started)

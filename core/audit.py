@@ -24,8 +24,6 @@ from core.errors import AuditError
 Event = Literal[
     "environment.up",
     "environment.down",
-    "pipeline.started",
-    "pipeline.finished",
     "pipeline.failed",
     "data.ingested",
     "gates.passed",

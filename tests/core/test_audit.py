@@ -107,7 +107,7 @@ def test_a_damaged_head_is_found(log: AuditLog) -> None:
 def test_any_change_of_the_lines_is_found(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     log = AuditLog(tmp_path_factory.mktemp("audit") / "audit.jsonl")
     for number in range(4):
-        log.append("pipeline.started", f"run/{number}")
+        log.append("data.ingested", f"run/{number}")
     lines = log.path.read_bytes().splitlines()
     changed = data.draw(
         st.one_of(
@@ -133,7 +133,7 @@ def test_any_change_of_the_lines_is_found(data: st.DataObject, tmp_path_factory:
 def test_any_changed_byte_is_found(position: int, byte: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     log = AuditLog(tmp_path_factory.mktemp("audit") / "audit.jsonl")
     for number in range(3):
-        log.append("pipeline.started", f"run/{number}")
+        log.append("data.ingested", f"run/{number}")
     original = log.path.read_bytes()
     changed = bytearray(original)
     changed[position % len(original)] = byte
@@ -191,7 +191,7 @@ def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 def _append_many(path: Path, worker: int) -> None:
     log = AuditLog(path)
     for number in range(25):
-        log.append("pipeline.finished", f"{worker}/{number}")
+        log.append("model.deployed", f"{worker}/{number}")
 
 
 def test_concurrent_appenders_keep_the_chain_whole(tmp_path: Path) -> None:
