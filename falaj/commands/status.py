@@ -16,13 +16,14 @@ PACKAGES = {"mlflow": "mlflow", "feature_server": "feast", "inference": "kserve"
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show each service and each live model; exit status 1 where something is not healthy."""
+    """Show each service, each live model and each alert; exit status 1 where something is not healthy."""
     running = environment.load()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         services = list(pool.map(_probe, running.services.items()))
     models = [_model(running, name) for name in repository.models(running)]
+    alerts = _alerts(running)
     if as_json:
-        console.result({"services": services, "models": models})
+        console.result({"services": services, "models": models, "alerts": alerts})
     else:
         console.table(["service", "health", "version", "address"], [_row(service) for service in services])
         if models:
@@ -31,6 +32,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
                 [model["name"], str(model["live"]), str(model["previous"] or "-"), model["address"]] for model in models
             ]
             console.table(["model", "live version", "previous", "address"], rows)
+        for alert in alerts:
+            console.out.print(f"\n[yellow]alert[/] {alert['name']} since {alert['since']}: {alert['summary']}")
     if not all(service["healthy"] for service in services):
         raise typer.Exit(1)
 
@@ -52,6 +55,25 @@ def _probe(item: tuple[str, Service]) -> dict[str, Any]:
         "address": service.url,
         "log": service.log,
     }
+
+
+def _alerts(running: Environment) -> list[dict[str, str]]:
+    """What Prometheus's rules find wrong; nothing where it does not answer, which the table of services shows."""
+    if "prometheus" not in running.services:
+        return []
+    try:
+        answer = httpx.get(f"{running.services['prometheus'].url}/api/v1/alerts", timeout=5).json()
+    except (httpx.HTTPError, ValueError):
+        return []
+    return [
+        {
+            "name": alert["labels"]["alertname"],
+            "since": alert["activeAt"],
+            "summary": alert["annotations"].get("summary", ""),
+        }
+        for alert in answer["data"]["alerts"]
+        if alert["state"] == "firing"
+    ]
 
 
 def _version(name: str, service: Service) -> str | None:
