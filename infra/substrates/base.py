@@ -11,6 +11,9 @@ from typing import Literal, Protocol
 
 import pulumi
 
+from infra.config.model import DataClass
+from infra.config.nodes import Role
+
 
 @dataclass(frozen=True)
 class Store:
@@ -18,18 +21,25 @@ class Store:
 
     name: str
     kind: Literal["folder", "database", "key"]
+    data_class: DataClass = "platform"
+    """Decides key, retention and tags; in the cloud a folder is a prefix, by its name, of the class's bucket."""
 
 
-ARTIFACTS = Store("artifacts", "folder")
+ARTIFACTS = Store("artifacts", "folder", "artifacts")
 TRACKING = Store("tracking", "database")
 FEATURE_REGISTRY = Store("feature-registry", "database")
-ONLINE_FEATURES = Store("online-features", "database")
-OFFLINE_FEATURES = Store("offline-features", "folder")
-PROFILES = Store("profiles", "folder")
-MODELS = Store("models", "folder")
-INFERENCE_LOG = Store("inference-log", "folder")
-METRICS = Store("metrics", "folder")
-PSEUDONYM_KEY = Store("pseudonym", "key")
+ONLINE_FEATURES = Store("online-features", "database", "features")
+OFFLINE_FEATURES = Store("offline-features", "folder", "features")
+PROFILES = Store("profiles", "folder", "curated")
+MODELS = Store("models", "folder", "artifacts")
+INFERENCE_LOG = Store("inference-log", "folder", "inference-log")
+METRICS = Store("metrics", "folder", "logs")
+PSEUDONYM_KEY = Store("pseudonym", "key", "raw")
+RAW = Store("raw", "folder", "raw")
+CURATED = Store("curated", "folder", "curated")
+PIPELINE_ARTIFACTS = Store("pipelines", "folder", "artifacts")
+AUDIT_LOG = Store("audit", "folder", "audit")
+LINEAGE = Store("lineage", "folder", "audit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +78,15 @@ class Resources:
 
     cpu: float
     memory_mib: int
+    gpus: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretKey:
+    """One value of a secret in the stack's secret store."""
+
+    secret: str
+    key: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +104,15 @@ class Workload:
         connects: Names of the services that it calls, through the gateway.
         grace_seconds: How long it may take to stop before it is killed.
         start_seconds: How long it may take until its probe answers.
+        replicas: How many run at the least.
+        max_replicas: How many run at the most, by the use of the CPU.
+        target_cpu: Percent of the requested CPU, where a replica more is started.
+        role: Whose node pools it may run on.
+        pool: The one node pool that it runs on; None for any of its role that is open to all.
+        priority: What gives way when nodes are full: `batch` to `service` to `system`.
+        secrets: Variables whose values the stack's secret store holds. What its stores need, user and
+            password included, the substrate adds by itself.
+        cluster_api: Whether it calls the cluster's API, and so gets a token.
     """
 
     name: str
@@ -99,6 +127,13 @@ class Workload:
     writes: Sequence[Store] = ()
     connects: Sequence[str] = ()
     replicas: int = 1
+    max_replicas: int = 1
+    target_cpu: int = 70
+    role: Role = "services"
+    pool: str | None = None
+    priority: Literal["system", "service", "batch"] = "service"
+    secrets: Mapping[str, SecretKey] = field(default_factory=dict)
+    cluster_api: bool = False
     grace_seconds: int = 10
     start_seconds: int = 120
 

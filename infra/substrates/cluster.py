@@ -1,0 +1,145 @@
+"""What an addon knows of the cluster that it is installed on.
+
+The substrates `aws` and `kubernetes` each make one. An addon takes it beside its own section of the
+configuration, and knows neither substrate: namespaces, sources, identities and secrets come from here, so
+that an addon cannot be installed without them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pulumi
+
+from core.pins import Chart, Image, Manifest
+from infra.config.nodes import Role, Taint
+from infra.config.platform import Quota
+from infra.substrates.base import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamespaceSpec:
+    """A namespace with all that belongs to one: denied traffic, a quota, a pod security level.
+
+    Attributes:
+        security: The Pod Security Standard that is enforced; `privileged` is for what manages nodes.
+        callers: Namespaces whose pods may connect to this one's.
+        quota: The most that its pods may request; None leaves it open, for the platform's own parts.
+    """
+
+    name: str
+    security: str = "restricted"
+    callers: Sequence[str] = ()
+    quota: Quota | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permission:
+    """What a controller may do in the cloud beside stores, such as starting machines.
+
+    Attributes:
+        actions: `service:Action`, never with a wildcard.
+        resources: ARNs; a wildcard only where the action knows no resource.
+        condition: Operator → key → values, as in a policy document.
+    """
+
+    actions: Sequence[str]
+    resources: Sequence[pulumi.Input[str]]
+    condition: Mapping[str, Mapping[str, Sequence[str]]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentitySpec:
+    """What the pods of a service account may do outside the cluster.
+
+    Attributes:
+        account: Name of the service account.
+        reads: Stores that they may read.
+        writes: Stores that they may read and write.
+        permissions: Only on `aws`; elsewhere the substrate refuses them.
+    """
+
+    namespace: str
+    account: str
+    reads: Sequence[Store] = ()
+    writes: Sequence[Store] = ()
+    permissions: Sequence[Permission] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where pods run, as fields of a pod's specification."""
+
+    node_selector: Mapping[str, str]
+    tolerations: Sequence[Taint]
+
+    def document(self) -> dict[str, Any]:
+        """`nodeSelector` and `tolerations`, as charts and pods take them."""
+        return {
+            "nodeSelector": dict(self.node_selector),
+            "tolerations": [
+                {"key": taint.key, "operator": "Equal", "value": taint.value, "effect": "NoSchedule"}
+                for taint in self.tolerations
+            ],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChartSource:
+    """Where a chart is read from, as `helm.v4.Chart` takes it: a folder, an OCI address, or a name and a repository."""
+
+    chart: str
+    version: str | None
+    repository: str | None
+
+
+class Cluster(Protocol):
+    """A cluster that addons are installed on."""
+
+    @property
+    def provider(self) -> pulumi.ProviderResource:
+        """The Kubernetes provider of everything in the cluster; there is no default one."""
+
+    @property
+    def name(self) -> pulumi.Input[str]:
+        """The cluster's name, where a controller asks for it."""
+
+    @property
+    def storage_class(self) -> str:
+        """For volumes of one pod, encrypted at rest."""
+
+    def namespace(self, spec: NamespaceSpec) -> pulumi.Resource:
+        """Create a namespace, or give the one that was created; whatever lives in it depends on this.
+
+        Raises:
+            ConfigError: It was created with another specification.
+        """
+
+    def chart(self, pin: Chart) -> ChartSource:
+        """Where a chart comes from: its own repository, the stack's mirror or the vendored folder."""
+
+    def manifest(self, pin: Manifest) -> str:
+        """Address or path of a manifest or kustomization at its pin."""
+
+    def image(self, pin: Image) -> str:
+        """Full name of an image in a registry inside the country, by digest where the lock has one."""
+
+    def registry(self, upstream: str) -> str:
+        """Host and path that stand for an upstream registry, such as `quay.io`, for charts that take it apart."""
+
+    def identity(self, spec: IdentitySpec) -> pulumi.Resource:
+        """Give a service account exactly these rights; its pods depend on this."""
+
+    def secret(self, namespace: str, name: str, keys: Mapping[str, str]) -> pulumi.Resource:
+        """Put a secret of the stack's secret store into a namespace.
+
+        Args:
+            name: In the secret store; the Kubernetes secret has it with `/` made `-`.
+            keys: Key of the Kubernetes secret → key in the secret store.
+        """
+
+    def placement(self, role: Role, pool: str | None = None) -> Placement:
+        """Where pods of `role` run: on one pool, or on any that is open to all."""
+
+    def installed(self, part: str) -> bool:
+        """Whether the site already runs a part, so that it is used and not installed."""
