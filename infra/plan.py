@@ -8,12 +8,14 @@ SDK's own mocks forgive is refused: see `faults`.
 
 import asyncio
 import contextvars
+import gc
 import json
 import threading
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -163,13 +165,26 @@ def record(
     Raises:
         PlanError: The graph has faults, or the two runs differ.
     """
-    first, found = _run(stack, config, program, symbols or {})
-    if found:
-        raise PlanError(f"the plan of {stack} has faults:\n" + "\n".join(f"  {fault}" for fault in found))
-    second, _ = _run(stack, config, program, symbols or {})
+    with _no_collection():
+        first, found = _run(stack, config, program, symbols or {})
+        if found:
+            raise PlanError(f"the plan of {stack} has faults:\n" + "\n".join(f"  {fault}" for fault in found))
+        second, _ = _run(stack, config, program, symbols or {})
     if first != second:
         raise PlanError(f"the program of {stack} differs from run to run: {_difference(first, second)}")
     return first
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Leave the garbage where it is: the SDK's many futures make the collector take most of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _run(
@@ -291,12 +306,8 @@ class _Recorder:
             registered = shown(self._outputs.get(resource.urn, {}))
             if resource.type == _STACK_TYPE:
                 outputs = registered
-            resources.append(
-                Resource(
-                    **{key: getattr(resource, key) for key in Resource.__dataclass_fields__ if key != "outputs"}
-                    | {"inputs": shown(resource.inputs), "outputs": {} if resource.type == _STACK_TYPE else registered}
-                )
-            )
+            kept = {} if resource.type == _STACK_TYPE else registered
+            resources.append(replace(resource, inputs=shown(resource.inputs), outputs=kept))
         return Graph(stack=self._stack, resources=tuple(resources), outputs=outputs)
 
     def faults(self) -> list[str]:
