@@ -15,7 +15,7 @@ from core.errors import FalajError
 from core.model_spec import Tensor
 from serving.runtime import codec
 from serving.runtime.batching import Batcher
-from serving.runtime.errors import RefusedError, invalid
+from serving.runtime.errors import RefusedError, invalid, unavailable
 from serving.runtime.features import FeatureLookup, FeatureServer
 from serving.runtime.log import InferenceLog
 from serving.runtime.metrics import Metrics
@@ -95,6 +95,8 @@ class Repository(ModelRepository):  # type: ignore[misc]
     ) -> None:
         super().__init__(str(store.root))
         self.models: dict[str, ServedModel] = {}
+        self.starting = True
+        """Whether models are still being loaded for the first time, so that one that is missing may yet come."""
         self.failures: dict[str, str] = {}
         """Models of the repository that could not be loaded, and why."""
         self._store = store
@@ -112,6 +114,7 @@ class Repository(ModelRepository):  # type: ignore[misc]
                 await self.load(name)
             except RefusedError as refused:
                 self.failures[name] = refused.reason
+        self.starting = False
 
     async def load(self, name: str) -> bool:
         """Load and warm up the live and the previous version, then let the live one answer.
@@ -150,10 +153,14 @@ class Repository(ModelRepository):  # type: ignore[misc]
         """The version that answers, or the one that is named.
 
         Raises:
-            RefusedError: 404.
+            RefusedError: 404; 503 while models are being loaded, or where this one could not be.
         """
         served = self.models.get(name)
         if served is None:
+            if self.starting:
+                raise unavailable("models are being loaded")
+            if name in self.failures:
+                raise unavailable(f"{name} could not be loaded: {self.failures[name]}")
             raise RefusedError(404, f"no model of the name {name[:64]!r} is loaded")
         if not version:
             return served.live
@@ -194,13 +201,12 @@ class Plane(DataPlane):  # type: ignore[misc]
     def __init__(self, repository: Repository, log: InferenceLog) -> None:
         super().__init__(repository)
         self.repository = repository
-        self.starting = True
         self.draining = False
         self._log = log
 
     def not_ready(self) -> str | None:
         """Why requests should go elsewhere; None where the runtime is ready."""
-        if self.starting:
+        if self.repository.starting:
             return "models are being loaded"
         if self.draining:
             return "the runtime stops"

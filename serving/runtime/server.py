@@ -94,7 +94,6 @@ async def serve(settings: Settings) -> None:
     # What is there now stays: the collector need not walk through it, which took tens of milliseconds each time.
     gc.collect()
     gc.freeze()
-    plane.starting = False
     reason = plane.not_ready()
     logger.info(
         "REST on %s:%d, gRPC on %d: %s", settings.host, settings.http_port, settings.grpc_port, reason or "ready"

@@ -1,7 +1,5 @@
 """One local environment for all tests here: brought up by the command line, on ports and in a home of its own."""
 
-import contextlib
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from testinfra.host import Host
 
 from core.contract import DataContract, load_contract
 from tests.environment.local import PORTS, ROOT, Local
+from tests.ports import free_ports
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +28,9 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 
 def _write_stack_file(path: Path) -> None:
     document = yaml.safe_load((ROOT / "stacks" / "Pulumi.local.yaml").read_text())
-    with contextlib.ExitStack() as held:
-        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
-        for key, server in zip(PORTS, servers, strict=True):
-            service, field = key.split(".")
-            document["config"]["falaj:stack"][service][field] = server.getsockname()[1]
+    for key, port in zip(PORTS, free_ports(len(PORTS)), strict=True):
+        service, field = key.split(".")
+        document["config"]["falaj:stack"][service][field] = port
     path.write_text(yaml.safe_dump(document))
 
 

@@ -24,7 +24,10 @@ def test_every_service_is_healthy_and_named(local: Local) -> None:
 
 
 def test_every_port_listens_on_loopback_alone(local: Local, machine: Host) -> None:
-    for port in local.ports().values():
+    for key, port in local.ports().items():
+        if key == "inference.grpc_port":
+            # gRPC binds IPv4 addresses as mapped ones, which `ss` shows in another form: see the next test.
+            continue
         assert machine.socket(f"tcp://127.0.0.1:{port}").is_listening
         assert not machine.socket(f"tcp://0.0.0.0:{port}").is_listening
 
@@ -33,7 +36,7 @@ def test_no_process_of_the_environment_listens_anywhere_else(local: Local) -> No
     for process in local.processes():
         for connection in process.connections(kind="inet"):
             if connection.status == psutil.CONN_LISTEN:
-                assert connection.laddr.ip == "127.0.0.1", (process.cmdline(), connection.laddr)
+                assert connection.laddr.ip.removeprefix("::ffff:") == "127.0.0.1", (process.cmdline(), connection.laddr)
 
 
 def test_the_pseudonym_key_is_its_owners_alone(local: Local, machine: Host) -> None:

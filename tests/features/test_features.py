@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from core.errors import ConfigError, ContractError
 from features.definitions import Definitions, definitions
 from features.online import Published, publish
 from features.store import open_store, register
+from tests.ports import free_ports
 
 
 def contract(name: str = "loans", **entity: Any) -> DataContract:
@@ -266,19 +266,11 @@ def test_another_online_store_is_filled_by_feast(folder: Path, monkeypatch: pyte
     assert online(folder, "L0", "L1", "L2")["children"] == [0, 1, 2]
 
 
-def _free_port() -> int:
-    for port in range(18210, 18299):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
-    raise RuntimeError("no free port")
-
-
 @pytest.fixture
 def server(folder: Path) -> Iterator[str]:
     """Feast's own feature server over the folder's store."""
     published(folder, records(500))
-    port = _free_port()
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "feast.cli.cli", "-c", str(folder), "serve", "-h", "127.0.0.1", "-p", str(port)]
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen([*command, "--no-access-log"], stdout=log, stderr=log)

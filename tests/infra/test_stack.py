@@ -1,6 +1,5 @@
 """The stack `local` through the real engine, in a project folder and on ports of its own."""
 
-import contextlib
 import json
 import shutil
 import socket
@@ -18,6 +17,7 @@ import yaml
 
 from core.platform import Environment
 from infra.substrates.local.supervisor import process_state, rpc
+from tests.ports import free_ports
 from tools.engine import engine_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,9 +35,7 @@ class Stack:
         for name in ("Pulumi.yaml", "__main__.py", "stacks", "monitoring"):
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
             copy(ROOT / name, folder / name)
-        with contextlib.ExitStack() as held:
-            sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(6)]
-            ports = [server.getsockname()[1] for server in sockets]
+        ports = free_ports(6)
         for key, port in zip(
             ("gateway.port", "mlflow.port", "feature_server.port", "inference.http_port", "inference.grpc_port"),
             ports,

@@ -24,8 +24,8 @@ from infra.substrates.local.supervisor import (
     process_state,
     rpc,
 )
+from tests.ports import free_ports
 
-PORTS = iter(range(18130, 18180))
 ANSWERS = "import http.server;http.server.test(http.server.SimpleHTTPRequestHandler, port={port}, bind='127.0.0.1')"
 WITH_CHILD = f"import subprocess,sys;sys.exit(subprocess.call([sys.executable,'-c',{ANSWERS!r}]))"
 
@@ -48,7 +48,7 @@ def program(daemon: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[
     made: list[dict[str, Any]] = []
 
     def make(code: str = ANSWERS, **changes: Any) -> dict[str, Any]:
-        port = changes.pop("port", None) or next(port for port in PORTS if is_free(port))
+        port = changes.pop("port", None) or free_ports(1)[0]
         home = Path(daemon["home"])
         name = "p" + str(port)
         props = {
@@ -218,7 +218,7 @@ def test_after_the_supervisor_was_killed_everything_is_gone_and_comes_back(tmp_p
     props = daemon.model_dump(mode="json")
     created = SupervisorProvider().create(props)
     assert SupervisorProvider().diff("", created.outs or {}, props).changes is False
-    port = next(port for port in PORTS if is_free(port))
+    port = free_ports(1)[0]
     process = {
         "name": "orphan",
         "command": [sys.executable, "-c", ANSWERS.format(port=port)],

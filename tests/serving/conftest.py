@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,13 +18,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).parents[2]
 COLUMNS = ("AGEP", "SCHL", "WAGE")
 LINEAGE = dict.fromkeys(("contract", "data", "code", "environment"), "sha256:0") | {
     "pipeline_run": "run",
     "mlflow_run": "run",
 }
-PORTS = iter(range(18400, 18470, 2))
 
 
 def spec(name: str = "jobs", text: bool = False, pseudonymised: bool = True) -> dict[str, Any]:
@@ -150,22 +150,14 @@ class Runtime:
         return self.process.wait(30)
 
 
-def free_port() -> int:
-    for port in PORTS:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) and probe.connect_ex(("127.0.0.1", port + 1)):
-                return port
-    raise RuntimeError("no port left in the tests' range")
-
-
 @contextmanager
 def running(
     repository: Path, log: Path, *flags: str, wait: bool = True, limit: Callable[[], None] | None = None
 ) -> Iterator[Runtime]:
-    port = free_port()
+    port, grpc_port = free_ports(2)
     output = log.parent / f"runtime-{port}.txt"
     command = [sys.executable, "-m", "serving.runtime"]
-    command += ["--http-port", str(port), "--grpc-port", str(port + 1)]
+    command += ["--http-port", str(port), "--grpc-port", str(grpc_port)]
     command += ["--model-repository", str(repository), "--inference-log", str(log), *flags]
     with output.open("wb") as stream:
         process = subprocess.Popen(
@@ -176,7 +168,7 @@ def running(
             preexec_fn=limit,
             env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
         )
-    runtime = Runtime(process, port, port + 1, log, output, command)
+    runtime = Runtime(process, port, grpc_port, log, output, command)
     try:
         if wait:
             wait_ready(runtime)

@@ -102,6 +102,9 @@ def test_a_damaged_model_in_the_repository_keeps_the_runtime_not_ready_until_it_
         answer = httpx.get(f"{runtime.url}/v2/health/ready")
         assert answer.status_code == 503
         assert "areas" in answer.json()["error"]
+        refused = httpx.post(f"{runtime.url}/v2/models/areas/infer", json={"inputs": []})
+        assert refused.status_code == 503
+        assert "could not be loaded" in refused.json()["error"]
         publish(tmp_path / "models", 1, name="areas")
         assert httpx.post(f"{runtime.url}/v2/repository/models/areas/load").status_code == 200
         assert status(f"{runtime.url}/v2/health/ready") == 200
