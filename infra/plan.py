@@ -196,23 +196,23 @@ def _run(
 
     async def main() -> None:
         settings.reset_options()
-        settings.configure(
-            settings.Settings(
-                project=PROJECT,
-                stack=stack,
-                monitor=recorder,
-                engine=MockEngine(None),
-                dry_run=True,
-                organization="plan",
-            )
+        options = settings.Settings(
+            project=PROJECT,
+            stack=stack,
+            monitor=recorder,
+            engine=MockEngine(None),
+            dry_run=True,
+            organization="plan",
         )
+        options.monitor_features = set(_FEATURES)
+        settings.configure(options)
         values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in plain.items()}
         set_all_config(values | encrypted, list(encrypted))
-
-        def within() -> None:
-            program()
-
-        await runtime.run_in_stack(within)
+        root = runtime.Stack()
+        # An error leaves at once: the SDK's own runner would first wait for outputs that nothing resolves any more.
+        program()
+        root._finish()
+        await runtime.wait_for_rpcs()
 
     # The SDK keeps what it knows of a run in context variables: a context of its own leaves the caller's alone.
     contextvars.copy_context().run(asyncio.run, main())
@@ -233,14 +233,8 @@ class _Recorder:
         self._resources: list[Resource] = []
         self._outputs: dict[str, dict[str, Any]] = {}
 
-    def GetDeploymentInfo(self, _request: empty_pb2.Empty) -> resource_pb2.DeploymentInfo:  # noqa: N802
-        return resource_pb2.DeploymentInfo(supportedFeatures=_FEATURES)
-
     def RegisterPackage(self, request: Any) -> resource_pb2.RegisterPackageResponse:  # noqa: N802
         return resource_pb2.RegisterPackageResponse(ref=f"{request.name}@{request.version}")
-
-    def SignalAndWaitForShutdown(self, _request: empty_pb2.Empty) -> empty_pb2.Empty:  # noqa: N802
-        return empty_pb2.Empty()
 
     def RegisterResource(self, request: Any) -> resource_pb2.RegisterResourceResponse:  # noqa: N802
         urn = self._urn(request)

@@ -1,6 +1,7 @@
 import itertools
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from falaj.commands.plan import GOLDENS, graph
 from infra.plan import SECRET, UNKNOWN, Graph, read_stack, record
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _whole_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local substrate's providers shorten tracebacks for good, and the SDK cannot declare a resource then."""
+    monkeypatch.delattr(sys, "tracebacklimit", raising=False)
 
 
 class Group(pulumi.ComponentResource):
@@ -253,6 +260,16 @@ def test_what_mocks_forgive_is_refused(program: Callable[[], None], message: str
     with pytest.raises(PlanError, match=message) as caught:
         plan(program, {"falaj:password": {"secure": "v1:AAAA"}})
     assert "correct horse" not in str(caught.value)
+
+
+def test_an_error_in_the_program_is_shown_at_once() -> None:
+    def program() -> None:
+        first = bucket("first", {}, within(Group("group")))
+        bucket("second", {"source": first.id}, within(Group("group")))
+        raise ConfigError("the program found a fault")
+
+    with pytest.raises(ConfigError, match="the program found a fault"):
+        plan(program)
 
 
 def test_equal_names_of_different_types_and_short_equal_texts_are_allowed() -> None:
