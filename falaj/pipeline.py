@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from falaj.environment import ROOT
 
 _LINE = re.compile(r"\s*\S+ \S+ (?P<logger>falaj\S*) (?P<level>[A-Z]+) (?P<message>.*)")
 _TAIL = 15
+KEPT_RUNS = 5
+"""Runs of one use case whose artifacts stay on this machine; what was registered is in MLflow."""
 
 
 def run(running: Environment, folder: Path, contract: Path, data: Path, trials: int, seed: int) -> None:
@@ -49,3 +52,5 @@ def run(running: Environment, folder: Path, contract: Path, data: Path, trials: 
     if process.returncode != 0:
         reason = "\n".join(errors) if errors else "\n".join(tail)
         raise FalajError(f"the pipeline stopped, nothing was promoted:\n{reason}\nEvery line is in {log}")
+    for old in sorted(folder.parent.iterdir())[:-KEPT_RUNS]:
+        shutil.rmtree(old)

@@ -37,7 +37,7 @@ def run(
         live = repository.live(running, name).live
         console.say(f"{name} version {live} is live and came from the same data, contract, code and environment")
         return
-    folder = environment.home() / "local" / "runs" / name / dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S")
+    folder = environment.home() / "local" / "runs" / name / dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S%f")
     console.say(f"[bold]Training {name}[/] from {source}")
     pipeline.run(running, folder, contract, source, trials, seed)
     console.say(f"[green]{name} version {repository.live(running, name).live} is live[/]")
