@@ -23,7 +23,8 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
         first_up = made.up()
         yield Local(made.home, made.stack_file, first_up.stdout + first_up.stderr)
     finally:
-        made.run("down", check=False)
+        made.run("down", "--delete-data", check=False)
+        assert not made.home.exists()
 
 
 def _write_stack_file(path: Path) -> None:
