@@ -21,6 +21,10 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
+# Feast, imported by other tests, sets this for its own server; the runtime's metrics would go to files there.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"} | {
+    "CUDA_VISIBLE_DEVICES": ""
+}
 COLUMNS = ("AGEP", "SCHL", "WAGE")
 LINEAGE = dict.fromkeys(("contract", "data", "code", "environment"), "sha256:0") | {
     "pipeline_run": "run",
@@ -166,7 +170,7 @@ def running(
             stdout=stream,
             stderr=stream,
             preexec_fn=limit,
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+            env=ENVIRONMENT,
         )
     runtime = Runtime(process, port, grpc_port, log, output, command)
     try:
