@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from infra.config.model import Gib, Hostname, HttpsUrl, Model, Name, SecretName, duplicates
+from infra.config.model import AllowedCidr, Gib, Hostname, HttpsUrl, Model, Name, SecretName, duplicates
 from infra.config.nodes import GPU_TAINT, Arch, Role, Shape, Taint
 
 Label = Annotated[str, Field(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
@@ -64,6 +65,8 @@ class ObjectStore(Model):
 
     endpoint: HttpsUrl
     """Its address."""
+    networks: tuple[AllowedCidr, ...] = Field(min_length=1)
+    """Networks that its addresses lie in; pods are let out to these alone."""
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "us-east-1"
     """What the store wants in signatures; many want this name and mean nothing by it."""
     bucket_prefix: Name = "falaj"
@@ -73,12 +76,19 @@ class ObjectStore(Model):
     authority: SecretName | None = None
     """Holds `ca.crt`, where a private authority signed the endpoint's certificate."""
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return urlsplit(self.endpoint).port or 443
+
 
 class PostgresqlServer(Model):
     """A PostgreSQL server of the site. The databases are made by whoever runs it."""
 
     host: Hostname
     """Its name, as in its certificate."""
+    networks: tuple[AllowedCidr, ...] = Field(min_length=1)
+    """Networks that its addresses lie in; pods are let out to these alone."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 5432
     """Where it listens."""
     secret: SecretName
@@ -92,6 +102,8 @@ class RedisServer(Model):
 
     host: Hostname
     """Its name, as in its certificate."""
+    networks: tuple[AllowedCidr, ...] = Field(min_length=1)
+    """Networks that its addresses lie in; pods are let out to these alone."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 6379
     """Where it listens, with TLS."""
     secret: SecretName
@@ -151,6 +163,8 @@ class Kubernetes(Model):
     """Its context. Nothing is created in any other cluster."""
     zones: tuple[LabelValue, ...] = ()
     """Values of topology.kubernetes.io/zone, where the cluster has more than one."""
+    control_plane: tuple[AllowedCidr, ...] = Field(min_length=1)
+    """Networks of the API servers, which call the platform's webhooks."""
     nodes: Mapping[Name, NodeSelection] = Field(min_length=1)
     """Pools by name."""
     stores: SiteStores

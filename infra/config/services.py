@@ -93,6 +93,8 @@ class Oidc(Model):
 
     issuer: HttpsUrl
     """As in the tokens' `iss`; its discovery document says the rest."""
+    jwks: HttpsUrl
+    """Where its public keys are: `jwks_uri` of the discovery document."""
     client_id: Annotated[str, Field(min_length=1, max_length=255)]
     """As registered at the issuer."""
     client_secret: SecretName

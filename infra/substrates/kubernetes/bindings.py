@@ -67,7 +67,7 @@ class StoreBindings(Protocol):
 class IdentityBinder(Protocol):
     """Who may reach the stores."""
 
-    def bind(self, identity: IdentitySpec, parent: pulumi.Resource) -> pulumi.Resource | None:
+    def bind(self, identity: IdentitySpec, parent: pulumi.Resource, /) -> pulumi.Resource | None:
         """Give a service account exactly its declared rights; None where secrets alone decide.
 
         Raises:
