@@ -1,0 +1,177 @@
+"""IAM roles of service accounts: exactly what they declare, and nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi import ResourceOptions
+from pulumi_aws import eks, iam
+
+from core.errors import ConfigError
+from infra.config.model import DataClass
+from infra.substrates.aws.account import Account, policy
+from infra.substrates.aws.buckets import bucket_arn
+from infra.substrates.base import Store
+from infra.substrates.cluster import IdentitySpec, Permission
+
+_READ = ("kms:Decrypt",)
+_WRITE = ("kms:Decrypt", "kms:GenerateDataKey")
+_WITHOUT_RESOURCE = ("Describe", "Get", "List")
+"""How the names of actions begin that may know no resource."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreRights:
+    """What rights on stores are made of.
+
+    Attributes:
+        keys: ARN of the key of each class.
+        database: Resource id of the PostgreSQL instance, which `rds-db:connect` is about.
+    """
+
+    account: Account
+    keys: Mapping[DataClass, pulumi.Input[str]]
+    database: pulumi.Input[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentitiesArgs:
+    """What identities are made of.
+
+    Attributes:
+        cluster: Name of the cluster; the role's trust ends there.
+    """
+
+    rights: StoreRights
+    cluster: pulumi.Input[str]
+    cluster_arn: pulumi.Input[str]
+
+
+class Identities:
+    """Binds service accounts to roles, through EKS Pod Identity."""
+
+    def __init__(self, args: IdentitiesArgs) -> None:
+        self._args = args
+
+    def bind(self, identity: IdentitySpec, parent: pulumi.Resource) -> pulumi.Resource | None:
+        """Make the role of a service account; None where it declares no rights outside the cluster.
+
+        Raises:
+            ConfigError: A permission is wider than it has to be.
+        """
+        statements = document(identity, self._args.rights)
+        if not statements:
+            return None
+        name = f"{identity.namespace}-{identity.account}"
+        account = self._args.rights.account
+        options = ResourceOptions(parent=parent)
+        role = iam.Role(
+            name,
+            description=f"{identity.namespace}/{identity.account} of {account.prefix}",
+            assume_role_policy=policy([_trust(identity, account, self._args.cluster_arn)]),
+            opts=options,
+        )
+        allowed = iam.RolePolicy(name, role=role.name, policy=policy(statements), opts=options)
+        return eks.PodIdentityAssociation(
+            name,
+            cluster_name=self._args.cluster,
+            namespace=identity.namespace,
+            service_account=identity.account,
+            role_arn=role.arn,
+            opts=ResourceOptions(parent=parent, depends_on=[allowed]),
+        )
+
+
+def document(identity: IdentitySpec, rights: StoreRights) -> list[dict[str, Any]]:
+    """The statements of a service account's policy, in an order of their own.
+
+    Raises:
+        ConfigError: A permission names a wildcard that it does not need.
+    """
+    written = {store.name for store in identity.writes}
+    access = {store.name: (store, store.name in written) for store in (*identity.reads, *identity.writes)}
+    statements: list[dict[str, Any]] = []
+    used: dict[DataClass, bool] = {}
+    for name in sorted(access):
+        store, writes = access[name]
+        statements += _store(store, writes, rights)
+        if store.kind == "folder":
+            used[store.data_class] = used.get(store.data_class, False) or writes
+    for data_class in sorted(used):
+        actions = _WRITE if used[data_class] else _READ
+        service = {"StringEquals": {"kms:ViaService": f"s3.{rights.account.region}.amazonaws.com"}}
+        statements.append(_allow(actions, [rights.keys[data_class]], service))
+    for permission in identity.permissions:
+        statements.append(_permission(permission, identity))
+    return statements
+
+
+def secret_arn(account: Account, name: str) -> str:
+    """ARN of a secret; Secrets Manager adds a hyphen and six characters of its own to each name."""
+    return account.arn("secretsmanager", f"secret:{name}-??????")
+
+
+def database_user(store: Store) -> str:
+    """The PostgreSQL user, and the database, of a store."""
+    return store.name.replace("-", "_")
+
+
+def _store(store: Store, writes: bool, rights: StoreRights) -> list[dict[str, Any]]:
+    match store.kind:
+        case "folder":
+            bucket = bucket_arn(rights.account, store.data_class)
+            objects = ["s3:GetObject"]
+            if writes:
+                objects += ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+                # What is in the audit log stays there.
+                objects += [] if store.data_class == "audit" else ["s3:DeleteObject"]
+            within = {"StringLike": {"s3:prefix": [store.name, f"{store.name}/*"]}}
+            return [
+                _allow(sorted(objects), [f"{bucket}/{store.name}/*"]),
+                _allow(["s3:ListBucket"], [bucket], within),
+                _allow(["s3:GetBucketLocation"], [bucket]),
+            ]
+        case "database" if store.data_class == "platform":
+            user = pulumi.Output.concat(
+                rights.account.arn("rds-db", "dbuser:"), rights.database, "/", database_user(store)
+            )
+            return [_allow(["rds-db:connect"], [user])]
+        case _:
+            # The cache asks for a user's password, and a key is mounted: external-secrets reads both.
+            return []
+
+
+def _permission(permission: Permission, identity: IdentitySpec) -> dict[str, Any]:
+    owner = f"{identity.namespace}/{identity.account}"
+    wide = [action for action in permission.actions if "*" in action]
+    if wide:
+        raise ConfigError(f"{owner} asks for {wide[0]}: name each action that it needs")
+    if "*" in permission.resources and permission.condition is None:
+        narrow = [action for action in permission.actions if not action.partition(":")[2].startswith(_WITHOUT_RESOURCE)]
+        if narrow:
+            raise ConfigError(f"{owner} asks for {narrow[0]} on everything: name the resources, or add a condition")
+    return _allow(sorted(permission.actions), permission.resources, permission.condition)
+
+
+def _trust(identity: IdentitySpec, account: Account, cluster: pulumi.Input[str]) -> dict[str, Any]:
+    return {
+        "Effect": "Allow",
+        "Principal": {"Service": "pods.eks.amazonaws.com"},
+        "Action": ["sts:AssumeRole", "sts:TagSession"],
+        "Condition": {
+            "StringEquals": {
+                "aws:SourceAccount": account.id,
+                "aws:RequestTag/kubernetes-namespace": identity.namespace,
+                "aws:RequestTag/kubernetes-service-account": identity.account,
+            },
+            "ArnEquals": {"aws:SourceArn": cluster},
+        },
+    }
+
+
+def _allow(
+    actions: Sequence[str], resources: Sequence[pulumi.Input[str]], condition: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
+    return statement if condition is None else {**statement, "Condition": dict(condition)}

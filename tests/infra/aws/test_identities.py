@@ -1,0 +1,135 @@
+import json
+from typing import Any
+
+import pulumi
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pulumi import ResourceOptions
+
+from core.errors import ConfigError
+from infra.config import StackConfig
+from infra.config.model import DataClass
+from infra.plan import Graph
+from infra.substrates.aws.account import Account
+from infra.substrates.aws.identities import Identities, IdentitiesArgs, StoreRights, document
+from infra.substrates.aws.keys import CLASSES
+from infra.substrates.base import AUDIT_LOG, MODELS, ONLINE_FEATURES, PSEUDONYM_KEY, RAW, TRACKING, Store
+from infra.substrates.cluster import IdentitySpec, Permission
+from tests.infra.aws.planned import account, config, of_type, plan, statements
+
+
+def rights(found: Account) -> StoreRights:
+    return StoreRights(account=found, keys={name: found.arn("kms", f"key/{name}") for name in CLASSES}, database="db-1")
+
+
+def spec(**fields: Any) -> IdentitySpec:
+    return IdentitySpec(namespace="falaj", account="mlflow", **fields)
+
+
+def graph(identity: IdentitySpec) -> Graph:
+    def make(found: StackConfig, account: Account, options: ResourceOptions) -> None:
+        arguments = IdentitiesArgs(
+            rights=rights(account), cluster="falaj-prod", cluster_arn=account.arn("eks", "cluster/falaj-prod")
+        )
+        group = pulumi.ComponentResource("test:index:Identities", "identities", None, options)
+        Identities(arguments).bind(identity, group)
+
+    return plan(make, config("prod"), "prod")
+
+
+def test_a_reader_reads_its_prefix_and_decrypts_with_its_key() -> None:
+    objects, listing, location, key = document(spec(reads=[MODELS]), rights(account()))
+    bucket = "arn:aws:s3:::falaj-prod-444455556666-artifacts"
+    assert objects == {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": [f"{bucket}/models/*"]}
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": ["models", "models/*"]}}
+    assert location["Resource"] == [bucket]
+    assert key["Action"] == ["kms:Decrypt"]
+    assert key["Resource"] == [account().arn("kms", "key/artifacts")]
+
+
+def test_a_writer_also_encrypts_and_deletes_but_not_from_the_audit_log() -> None:
+    objects, _, _, key = document(spec(writes=[MODELS]), rights(account()))
+    assert {"s3:PutObject", "s3:DeleteObject", "s3:GetObject"} <= set(objects["Action"])
+    assert key["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+    audited = document(spec(writes=[AUDIT_LOG]), rights(account()))
+    assert not any("Delete" in action for statement in audited for action in statement["Action"])
+
+
+def test_a_role_is_taken_by_one_service_account_of_one_cluster() -> None:
+    found = graph(spec(reads=[TRACKING]))
+    role = of_type(found, "iam/role:Role")["falaj-mlflow"]
+    (statement,) = statements(role, "assumeRolePolicy")
+    assert statement["Principal"] == {"Service": "pods.eks.amazonaws.com"}
+    assert statement["Condition"]["StringEquals"] == {
+        "aws:SourceAccount": "444455556666",
+        "aws:RequestTag/kubernetes-namespace": "falaj",
+        "aws:RequestTag/kubernetes-service-account": "mlflow",
+    }
+    assert statement["Condition"]["ArnEquals"]["aws:SourceArn"].endswith(":cluster/falaj-prod")
+    (allowed,) = statements(of_type(found, "iam/rolePolicy:RolePolicy")["falaj-mlflow"])
+    assert allowed["Resource"] == ["arn:aws:rds-db:me-central-1:444455556666:dbuser:db-1/tracking"]
+    association = of_type(found, "eks/podIdentityAssociation:PodIdentityAssociation")["falaj-mlflow"]
+    assert association.inputs["serviceAccount"] == "mlflow"
+
+
+def test_whoever_declares_nothing_gets_no_role() -> None:
+    assert of_type(graph(spec()), "iam/role:Role") == {}
+
+
+def test_secrets_are_never_a_role_s_own_to_read() -> None:
+    assert document(spec(reads=[PSEUDONYM_KEY, ONLINE_FEATURES]), rights(account())) == []
+
+
+@pytest.mark.parametrize(
+    ("permission", "message"),
+    [
+        (Permission(actions=["ec2:*"], resources=["arn:aws:ec2:me-central-1:1:x"]), r"ec2:\*: name each action"),
+        (Permission(actions=["ec2:RunInstances"], resources=["*"]), "RunInstances on everything"),
+    ],
+)
+def test_a_permission_that_is_too_wide_is_refused(permission: Permission, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        document(spec(permissions=[permission]), rights(account()))
+
+
+def test_an_action_that_knows_no_resource_may_have_none() -> None:
+    permission = Permission(actions=["ec2:DescribeInstances"], resources=["*"])
+    (statement,) = document(spec(permissions=[permission]), rights(account()))
+    assert statement["Resource"] == ["*"]
+
+
+FOLDERS = st.builds(
+    Store,
+    name=st.sampled_from(["one", "two", "three"]),
+    kind=st.just("folder"),
+    data_class=st.sampled_from(CLASSES[:5]),
+)
+
+
+@given(st.lists(FOLDERS, max_size=4, unique_by=lambda store: store.name), st.data())
+def test_rights_are_those_declared_and_no_others(stores: list[Store], data: st.DataObject) -> None:
+    writes = [store for store in stores if data.draw(st.booleans())]
+    reads = [store for store in stores if store not in writes]
+    found = document(spec(reads=reads, writes=writes), rights(account()))
+    keys: dict[DataClass, set[str]] = {}
+    for statement in found:
+        assert statement["Effect"] == "Allow"
+        assert "*" not in statement["Resource"]
+        for action in statement["Action"]:
+            assert "*" not in action
+            if action.startswith("kms:"):
+                keys.setdefault(statement["Resource"][0].rpartition("/")[2], set()).add(action)
+    puts = {r for s in found if "s3:PutObject" in s["Action"] for r in s["Resource"]}
+    assert puts == {f"arn:aws:s3:::falaj-prod-444455556666-{store.data_class}/{store.name}/*" for store in writes}
+    gets = {r for s in found if "s3:GetObject" in s["Action"] for r in s["Resource"]}
+    assert gets == {f"arn:aws:s3:::falaj-prod-444455556666-{store.data_class}/{store.name}/*" for store in stores}
+    assert set(keys) == {store.data_class for store in stores}
+    for data_class, actions in keys.items():
+        assert ("kms:GenerateDataKey" in actions) == any(store.data_class == data_class for store in writes)
+    assert json.dumps(found) == json.dumps(document(spec(reads=reads, writes=writes), rights(account())))
+
+
+def test_reading_raw_data_opens_no_other_class() -> None:
+    found = json.dumps(document(spec(reads=[RAW]), rights(account())))
+    assert not any(f"key/{name}" in found for name in CLASSES if name != "raw")
