@@ -24,12 +24,14 @@ class NamespaceSpec:
     Attributes:
         security: The Pod Security Standard that is enforced; `privileged` is for what manages nodes.
         callers: Namespaces whose pods may connect to this one's.
+        webhooks: Ports of its pods that the API server itself connects to, for admission or as an extended API.
         quota: The most that its pods may request; None leaves it open, for the platform's own parts.
     """
 
     name: str
     security: str = "restricted"
     callers: Sequence[str] = ()
+    webhooks: Sequence[int] = ()
     quota: Quota | None = None
 
 

@@ -1,0 +1,132 @@
+"""cert-manager: certificates of the gateway and of webhooks."""
+
+import pulumi
+from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+
+from core.errors import ConfigError
+from infra.addons.chart import Values, install, requests
+from infra.config.services import Acme, Authority, Certificate, Public
+from infra.substrates.cluster import Cluster, IdentitySpec, NamespaceSpec, Permission
+
+NAMESPACE = NamespaceSpec(name="cert-manager", webhooks=(10250,))
+ISSUER = "gateway"
+"""The ClusterIssuer of the gateway's certificate."""
+_ACCOUNT = "cert-manager"
+
+
+def values(registry: str, replicas: int) -> Values:
+    """Values of the chart.
+
+    Args:
+        registry: Stands for quay.io.
+        replicas: Of the webhook, without which no certificate can be asked for, and of the controller.
+    """
+    return {
+        "imageRegistry": registry,
+        # Definitions that stay behind would keep their namespace's finalizers; a destroy leaves nothing.
+        "crds": {"enabled": True, "keep": False},
+        "replicaCount": replicas,
+        "serviceAccount": {"name": _ACCOUNT},
+        # Its lease would be in kube-system, where an addon has no business.
+        "global": {"leaderElection": {"namespace": NAMESPACE.name}},
+        "resources": requests("20m", "128Mi"),
+        "podDisruptionBudget": {"enabled": replicas > 1},
+        "webhook": {
+            "replicaCount": replicas,
+            "podDisruptionBudget": {"enabled": replicas > 1},
+            "resources": requests("10m", "64Mi"),
+        },
+        "cainjector": {"resources": requests("20m", "256Mi")},
+        # A hook that Pulumi would not run: it waits for the webhook by itself.
+        "startupapicheck": {"enabled": False},
+    }
+
+
+def issuer(tls: Acme | Authority, region: str | None, authority_secret: str | None) -> Values:
+    """Specification of the gateway's ClusterIssuer.
+
+    Args:
+        region: Of the account with the DNS zone; for DNS-01 alone.
+        authority_secret: The Kubernetes secret with the authority's pair.
+
+    Raises:
+        ConfigError: ACME without a DNS zone.
+    """
+    if isinstance(tls, Authority):
+        return {"ca": {"secretName": authority_secret}}
+    if tls.dns_zone is None:
+        raise ConfigError(
+            "gateway.public.tls has no dns_zone, and the gateway has no plain HTTP for the other challenge: "
+            "set dns_zone on aws, or take the kind authority or certificate"
+        )
+    solver: Values = {"dns01": {"route53": {"hostedZoneID": tls.dns_zone, "region": region}}}
+    return {
+        "acme": {
+            "server": tls.server,
+            "email": tls.email,
+            "privateKeySecretRef": {"name": "acme-account"},
+            "solvers": [solver],
+        }
+    }
+
+
+def dns_rights(zone: str) -> list[Permission]:
+    """What DNS-01 needs: to write the challenge into one zone, and to see that it has spread."""
+    zone_arn = f"arn:aws:route53:::hostedzone/{zone}"
+    return [
+        Permission(actions=["route53:GetChange"], resources=["arn:aws:route53:::change/*"]),
+        Permission(
+            actions=["route53:ChangeResourceRecordSets"],
+            resources=[zone_arn],
+            condition={"ForAllValues:StringEquals": {"route53:ChangeResourceRecordSetsRecordTypes": ["TXT"]}},
+        ),
+        Permission(actions=["route53:ListResourceRecordSets"], resources=[zone_arn]),
+    ]
+
+
+class CertManager(pulumi.ComponentResource):
+    """cert-manager, and the issuer where the gateway's certificate is not made elsewhere.
+
+    `ready` is what certificates depend on; `issuer` is None where a certificate is given as a secret.
+    """
+
+    issuer: CustomResource | None
+
+    def __init__(
+        self,
+        name: str,
+        cluster: Cluster,
+        public: Public,
+        replicas: int = 1,
+        region: str | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("falaj:addons:CertManager", name, None, opts)
+        tls = public.tls
+        before: list[pulumi.Resource] = []
+        if isinstance(tls, Acme) and tls.dns_zone is not None:
+            rights = dns_rights(tls.dns_zone)
+            identity = IdentitySpec(namespace=NAMESPACE.name, account=_ACCOUNT, permissions=rights)
+            before.append(cluster.identity(identity))
+        self.ready: pulumi.Resource | None = None
+        if not cluster.installed("cert-manager"):
+            settings = values(cluster.registry("quay.io"), replicas)
+            self.ready = install("cert-manager", cluster, NAMESPACE, settings, parent=self, depends_on=before)
+        self.issuer = None
+        if not isinstance(tls, Certificate):
+            secret = None
+            needs: list[pulumi.Resource] = [self.ready] if self.ready else []
+            if isinstance(tls, Authority):
+                keys = {"tls.crt": "tls.crt", "tls.key": "tls.key"}
+                needs.append(cluster.secret(NAMESPACE.name, tls.secret, keys))
+                secret = tls.secret.replace("/", "-")
+            self.issuer = CustomResource(
+                ISSUER,
+                api_version="cert-manager.io/v1",
+                kind="ClusterIssuer",
+                metadata=ObjectMetaArgs(name=ISSUER),
+                spec=issuer(tls, region, secret),
+                opts=pulumi.ResourceOptions(parent=self, provider=cluster.provider, depends_on=needs),
+            )
+        self.register_outputs({})

@@ -1,0 +1,60 @@
+"""External Secrets: brings secrets of the stack's secret store into namespaces."""
+
+import pulumi
+
+from infra.addons.chart import Values, install, requests
+from infra.substrates.cluster import Cluster, NamespaceSpec
+
+NAMESPACE = NamespaceSpec(name="external-secrets", webhooks=(10250,))
+ACCOUNT = "external-secrets"
+"""The service account of the controller; the substrate says which secrets it may read."""
+
+
+def values(registry: str, replicas: int) -> Values:
+    """Values of the chart.
+
+    Args:
+        registry: Stands for ghcr.io.
+    """
+    image = {"repository": f"{registry}/external-secrets/external-secrets"}
+    budget = {"enabled": replicas > 1, "minAvailable": 1}
+    return {
+        "image": image,
+        "replicaCount": replicas,
+        "leaderElect": replicas > 1,
+        "podDisruptionBudget": budget,
+        "serviceAccount": {"name": ACCOUNT},
+        "resources": requests("20m", "256Mi"),
+        # The platform names each secret where it is used: nothing is pushed outside or spread over namespaces.
+        "processClusterExternalSecret": False,
+        "processClusterPushSecret": False,
+        "processPushSecret": False,
+        "processClusterGenerator": False,
+        "crds": {
+            "createClusterExternalSecret": False,
+            "createClusterPushSecret": False,
+            "createPushSecret": False,
+            "createClusterGenerator": False,
+        },
+        "webhook": {
+            "image": image,
+            "replicaCount": replicas,
+            "podDisruptionBudget": budget,
+            "resources": requests("10m", "128Mi"),
+        },
+        "certController": {"image": image, "resources": requests("10m", "256Mi")},
+    }
+
+
+class ExternalSecrets(pulumi.ComponentResource):
+    """The operator. `ready` is what the secret store and every secret depend on; None where the site runs it."""
+
+    def __init__(
+        self, name: str, cluster: Cluster, replicas: int = 1, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("falaj:addons:ExternalSecrets", name, None, opts)
+        self.ready: pulumi.Resource | None = None
+        if not cluster.installed("external-secrets"):
+            settings = values(cluster.registry("ghcr.io"), replicas)
+            self.ready = install("external-secrets", cluster, NAMESPACE, settings, parent=self)
+        self.register_outputs({})

@@ -1,0 +1,111 @@
+"""A cluster that notes what addons ask of it, and the graph that they make of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pulumi
+import pytest
+from pulumi import ResourceOptions
+
+from core.errors import ConfigError
+from core.pins import Chart, Image, Manifest
+from infra.config.nodes import Role
+from infra.plan import Graph, Resource, record
+from infra.substrates.cluster import ChartSource, IdentitySpec, NamespaceSpec, Placement
+
+
+@dataclass
+class NotingCluster:
+    """Each namespace, identity and secret is a resource of a package `site`, so that dependencies show in the graph."""
+
+    provider: pulumi.ProviderResource
+    site: ResourceOptions
+    parts: frozenset[str] = frozenset()
+    name: str = "falaj-test"
+    storage_class: str = "encrypted"
+    namespaces: dict[str, NamespaceSpec] = field(default_factory=dict)
+    identities: list[IdentitySpec] = field(default_factory=list)
+    secrets: dict[str, dict[str, str]] = field(default_factory=dict)
+    _made: dict[str, pulumi.Resource] = field(default_factory=dict)
+
+    def namespace(self, spec: NamespaceSpec) -> pulumi.Resource:
+        if self.namespaces.setdefault(spec.name, spec) != spec:
+            raise ConfigError(f"the namespace {spec.name} was made otherwise")
+        return self._once("Namespace", spec.name)
+
+    def chart(self, pin: Chart) -> ChartSource:
+        return ChartSource(
+            chart=pin.oci or pin.name, version=pin.version, repository=None if pin.oci else pin.repository
+        )
+
+    def manifest(self, pin: Manifest) -> str:
+        return pin.address()
+
+    def image(self, pin: Image) -> str:
+        return f"mirror.example.ae/{pin.repository}:{pin.version}"
+
+    def registry(self, upstream: str) -> str:
+        return f"mirror.example.ae/{upstream}"
+
+    def identity(self, spec: IdentitySpec) -> pulumi.Resource:
+        self.identities.append(spec)
+        return self._once("Identity", f"{spec.namespace}-{spec.account}")
+
+    def secret(self, namespace: str, name: str, keys: Mapping[str, str]) -> pulumi.Resource:
+        self.secrets[f"{namespace}/{name}"] = dict(keys)
+        return self._once("Secret", f"{namespace}-{name.replace('/', '-')}")
+
+    def placement(self, role: Role, pool: str | None = None) -> Placement:
+        return Placement(node_selector={"falaj.ae/pool": pool or role}, tolerations=[])
+
+    def installed(self, part: str) -> bool:
+        return part in self.parts
+
+    def _once(self, kind: str, name: str) -> pulumi.Resource:
+        key = f"{kind} {name}"
+        if key not in self._made:
+            self._made[key] = pulumi.CustomResource(f"site:index:{kind}", f"{kind.lower()}-{name}", {}, self.site)
+        return self._made[key]
+
+
+Install = Callable[[NotingCluster, ResourceOptions], object]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What installing some addons made."""
+
+    graph: Graph
+    cluster: NotingCluster
+
+    def find(self, name: str) -> Resource:
+        """The resource called `name`."""
+        return next(resource for resource in self.graph.resources if resource.name == name)
+
+    def before(self, name: str) -> set[str]:
+        """Names of all that `name` waits for, directly."""
+        return {urn.rpartition("::")[2] for urn in self.find(name).dependencies}
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tried]:
+    """Install addons on a noting cluster; `parts` are those that the site runs already."""
+    monkeypatch.delattr("sys.tracebacklimit", raising=False)
+
+    def run(program: Install, parts: frozenset[str] = frozenset()) -> Tried:
+        made: list[NotingCluster] = []
+
+        def declare() -> None:
+            from pulumi_kubernetes import Provider
+
+            group = pulumi.ComponentResource("test:index:Group", "group")
+            within = ResourceOptions(parent=group)
+            provider = Provider("cluster", kubeconfig="{}", opts=within)
+            site = ResourceOptions(parent=group, provider=pulumi.ProviderResource("site", "site", {}, within))
+            made.append(NotingCluster(provider, site, parts))
+            program(made[-1], within)
+
+        graph = record("test", {}, declare)
+        return Tried(graph, made[-1])
+
+    return run
