@@ -1,16 +1,13 @@
 """One local environment for all tests here: brought up by the command line, on ports and in a home of its own."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import testinfra
-import yaml
 from testinfra.host import Host
 
 from core.contract import DataContract, load_contract
-from tests.environment.local import PORTS, ROOT, Local
-from tests.ports import free_ports
+from tests.environment.local import ROOT, Local, write_stack_file
 
 
 @pytest.fixture(scope="session")
@@ -18,21 +15,13 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     """The environment as `falaj up` leaves it: services up, the sample trained and live."""
     folder = tmp_path_factory.mktemp("environment")
     made = Local(folder / "home", folder / "Pulumi.local.yaml", "")
-    _write_stack_file(made.stack_file)
+    write_stack_file(made.stack_file)
     try:
         first_up = made.up()
         yield Local(made.home, made.stack_file, first_up.stdout + first_up.stderr)
     finally:
         made.run("down", "--delete-data", check=False)
         assert not made.home.exists()
-
-
-def _write_stack_file(path: Path) -> None:
-    document = yaml.safe_load((ROOT / "stacks" / "Pulumi.local.yaml").read_text())
-    for key, port in zip(PORTS, free_ports(len(PORTS)), strict=True):
-        service, field = key.split(".")
-        document["config"]["falaj:stack"][service][field] = port
-    path.write_text(yaml.safe_dump(document))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import psutil
 import yaml
 
 from core.platform import Environment
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 FALAJ = Path(sys.prefix) / "bin" / "falaj"
@@ -75,3 +76,12 @@ class Local:
 
 def _listens(process: psutil.Process) -> set[int]:
     return {each.laddr.port for each in process.connections() if each.status == psutil.CONN_LISTEN}
+
+
+def write_stack_file(path: Path) -> None:
+    """The local stack, on ports that are free."""
+    document = yaml.safe_load((ROOT / "stacks" / "Pulumi.local.yaml").read_text())
+    for key, port in zip(PORTS, free_ports(len(PORTS)), strict=True):
+        service, field = key.split(".")
+        document["config"]["falaj:stack"][service][field] = port
+    path.write_text(yaml.safe_dump(document))

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.environment import loans
-from tests.environment.local import ROOT, Local
+from tests.environment.local import Local, write_stack_file
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -85,17 +85,17 @@ def test_a_full_artifact_store(local: Local, tmp_path: Path) -> None:
     local.run("run", str(contract), "--data", str(data), "--trials", "1")
 
 
-def test_a_busy_port(local: Local, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        document = yaml.safe_load((ROOT / "stacks" / "Pulumi.local.yaml").read_text())
-        document["config"]["falaj:stack"]["mlflow"]["port"] = server.getsockname()[1]
-        stack = tmp_path / "Pulumi.local.yaml"
-        stack.write_text(yaml.safe_dump(document))
-        refused = Local(tmp_path / "home", stack, "").run("up", "--no-train", "--config", str(stack), check=False)
-    shown = refused.stdout + refused.stderr
+def test_a_busy_port(tmp_path: Path) -> None:
+    other = Local(tmp_path / "home", tmp_path / "Pulumi.local.yaml", "")
+    write_stack_file(other.stack_file)
+    try:
+        with socket.create_server(("127.0.0.1", other.ports()["mlflow.port"])):
+            refused = other.run("up", "--no-train", "--config", str(other.stack_file), check=False)
+    finally:
+        other.run("down", "--delete-data")
     assert refused.returncode == 1
-    assert str(server) not in shown
-    assert "mlflow.port" in shown
+    assert f"port {other.ports()['mlflow.port']} is in use" in refused.stdout + refused.stderr
+    assert "mlflow.port" in refused.stdout + refused.stderr
 
 
 def test_a_command_without_an_environment_says_how_to_start_one(local: Local, tmp_path: Path) -> None:
