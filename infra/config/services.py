@@ -178,12 +178,16 @@ class Route(Model):
     to: Email | None = None
     """Of a `email` route."""
     secret: SecretName | None = None
-    """Holds `url` for a webhook; `host`, `username` and `password` of the mail server for an e-mail route."""
+    """Holds `url` for a webhook, `password` of the mail server for an e-mail route."""
+    server: Annotated[str, Field(pattern=r"^[a-z0-9.-]+:[0-9]{1,5}$")] | None = None
+    """Of a `email` route: host and port of a mail server that speaks TLS."""
+    username: Annotated[str, Field(min_length=1, max_length=254)] | None = None
+    """Of a `email` route: who signs in there."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        wants = {"email": ("to", "secret"), "webhook": ("secret",), "sns": ()}[self.kind]
-        for field in ("to", "secret"):
+        wants = {"email": ("to", "secret", "server", "username"), "webhook": ("secret",), "sns": ()}[self.kind]
+        for field in ("to", "secret", "server", "username"):
             if (getattr(self, field) is None) == (field in wants):
                 verb = "needs" if field in wants else "has no use for"
                 raise ValueError(
