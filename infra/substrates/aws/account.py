@@ -65,6 +65,11 @@ class Account:
         """Tags of what holds data of a class; the provider adds the stack's."""
         return {"data-class": data_class, "retention": f"{self.retention[data_class]}d", **others}
 
+    @property
+    def trail(self) -> str:
+        """ARN of the stack's trail."""
+        return self.arn("cloudtrail", f"trail/{self.prefix}")
+
     def log_days(self) -> int:
         """The longest retention of logs that CloudWatch knows and the stack allows."""
         return max(days for days in _LOG_DAYS if days <= max(self.retention["logs"], _LOG_DAYS[0]))

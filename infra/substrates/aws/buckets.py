@@ -130,7 +130,7 @@ def lifetime(retention: int, noncurrent: int) -> tuple[int, int]:
 
 
 def bucket_policy(data_class: DataClass, account: Account) -> list[dict[str, Any]]:
-    """What no one may do, and the services that write the audit log by themselves."""
+    """What no one may do, and the services that write by themselves."""
     bucket = bucket_arn(account, data_class)
     statements: list[dict[str, Any]] = [
         {
@@ -161,30 +161,34 @@ def bucket_policy(data_class: DataClass, account: Account) -> list[dict[str, Any
             },
         },
     ]
-    if data_class != "audit":
+    writers: dict[str, tuple[str, str, dict[str, Any]]] = {
+        "audit": ("cloudtrail", "trail", {"ArnEquals": {"aws:SourceArn": account.trail}}),
+        "logs": ("config", "config", {"StringEquals": {"aws:SourceAccount": account.id}}),
+    }
+    if data_class not in writers:
         return statements
-    for name, prefix in (("cloudtrail", "trail"), ("config", "config")):
-        principal = {"Service": f"{name}.amazonaws.com"}
-        here = {"StringEquals": {"aws:SourceAccount": account.id}}
-        statements += [
-            {
-                "Sid": f"{name}Looks",
-                "Effect": "Allow",
-                "Principal": principal,
-                "Action": ["s3:GetBucketAcl", "s3:ListBucket"],
-                "Resource": bucket,
-                "Condition": here,
-            },
-            {
-                "Sid": f"{name}Writes",
-                "Effect": "Allow",
-                "Principal": principal,
-                "Action": "s3:PutObject",
-                "Resource": f"{bucket}/{prefix}/AWSLogs/{account.id}/*",
-                "Condition": {"StringEquals": {**here["StringEquals"], "s3:x-amz-acl": "bucket-owner-full-control"}},
-            },
-        ]
-    return statements
+    service, prefix, condition = writers[data_class]
+    principal = {"Service": f"{service}.amazonaws.com"}
+    owned = {**condition.get("StringEquals", {}), "s3:x-amz-acl": "bucket-owner-full-control"}
+    return [
+        *statements,
+        {
+            "Sid": "ServiceLooks",
+            "Effect": "Allow",
+            "Principal": principal,
+            "Action": ["s3:GetBucketAcl", "s3:ListBucket"],
+            "Resource": bucket,
+            "Condition": condition,
+        },
+        {
+            "Sid": "ServiceWrites",
+            "Effect": "Allow",
+            "Principal": principal,
+            "Action": "s3:PutObject",
+            "Resource": f"{bucket}/{prefix}/AWSLogs/{account.id}/*",
+            "Condition": {**condition, "StringEquals": owned},
+        },
+    ]
 
 
 def _lifecycle(

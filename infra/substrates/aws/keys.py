@@ -98,11 +98,14 @@ def key_policy(data_class: DataClass, account: Account, administrators: Sequence
             service = {"Service": f"logs.{account.region}.amazonaws.com"}
             statements.append(_allow("Logs", service, _GRANTED, groups))
             senders = ["budgets.amazonaws.com", "cloudwatch.amazonaws.com", "costalerts.amazonaws.com"]
-            senders += ["events.amazonaws.com"]
-            statements.append(_allow("Alarms", {"Service": senders}, ("kms:Decrypt", "kms:GenerateDataKey*"), here))
+            publish = ("kms:Decrypt", "kms:GenerateDataKey*")
+            statements.append(_allow("Alarms", {"Service": senders}, publish, here))
+            # EventBridge gives no account or source when it publishes, so a condition would lose every finding.
+            statements.append(_allow("Findings", {"Service": "events.amazonaws.com"}, publish))
         case "audit":
-            writers = ["cloudtrail.amazonaws.com", "config.amazonaws.com"]
-            statements.append(_allow("Trail", {"Service": writers}, ("kms:DescribeKey", "kms:GenerateDataKey*"), here))
+            trail = {"ArnEquals": {"aws:SourceArn": account.trail}}
+            service = {"Service": "cloudtrail.amazonaws.com"}
+            statements.append(_allow("Trail", service, ("kms:DescribeKey", "kms:GenerateDataKey*"), trail))
         case "platform":
             scaling = "aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
             principal = {"AWS": f"arn:aws:iam::{account.id}:role/{scaling}"}

@@ -36,7 +36,7 @@ def test_every_bucket_is_closed_encrypted_and_versioned(stack: str) -> None:
         denied = [statement for statement in statements(bucket) if statement["Effect"] == "Deny"]
         assert {"Bool": {"aws:SecureTransport": "false"}} in [statement["Condition"] for statement in denied]
         allowed = [statement for statement in statements(bucket) if statement["Effect"] == "Allow"]
-        assert bool(allowed) == (name == "audit")
+        assert bool(allowed) == (name in ("audit", "logs"))
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -71,7 +71,17 @@ def test_only_the_audit_log_is_locked() -> None:
 
 
 def test_services_write_the_audit_log_for_this_account_alone() -> None:
-    for statement in bucket_policy("audit", account()):
-        if statement["Effect"] == "Allow":
-            assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == "444455556666"
-            assert statement["Principal"] != "*"
+    audit = [statement for statement in bucket_policy("audit", account()) if statement["Effect"] == "Allow"]
+    assert len(audit) == 2
+    for statement in audit:
+        assert statement["Principal"] == {"Service": "cloudtrail.amazonaws.com"}
+        trail = "arn:aws:cloudtrail:me-central-1:444455556666:trail/falaj-prod"
+        assert statement["Condition"]["ArnEquals"] == {"aws:SourceArn": trail}
+
+
+def test_the_recorder_writes_where_nothing_is_locked() -> None:
+    logs = [statement for statement in bucket_policy("logs", account()) if statement["Effect"] == "Allow"]
+    assert len(logs) == 2
+    for statement in logs:
+        assert statement["Principal"] == {"Service": "config.amazonaws.com"}
+        assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == "444455556666"
