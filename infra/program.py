@@ -1,6 +1,8 @@
 """What a stack consists of, and what it tells the outside."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
@@ -8,14 +10,14 @@ from pulumi import ResourceOptions
 
 from core.errors import ConfigError
 from core.platform import Environment, Platform, Service
-from infra.config import KEY, Local, StackConfig, parse_config
+from infra.config import KEY, Kubernetes, Local, StackConfig, parse_config
 from infra.services.feature_server import FeatureServer
 from infra.services.gateway import NAME as GATEWAY
 from infra.services.gateway import Gateway, GatewayArgs
 from infra.services.inference import Inference, InferenceArgs
 from infra.services.mlflow import Mlflow
 from infra.services.prometheus import Prometheus, PrometheusArgs
-from infra.substrates.base import MODELS, OFFLINE_FEATURES, PROFILES, PSEUDONYM_KEY, Target
+from infra.substrates.base import MODELS, OFFLINE_FEATURES, PROFILES, PSEUDONYM_KEY, Substrate, Target
 from infra.substrates.local.substrate import LocalSubstrate
 
 
@@ -40,13 +42,28 @@ def compose(settings: StackConfig, home: Path, rules: dict[str, str]) -> None:
     Args:
         rules: Text of each Prometheus rule file, by its name.
     """
-    if not isinstance(settings.substrate, Local):
-        raise ConfigError(
-            f"substrate.kind is {settings.substrate.kind}, which this version cannot deploy yet: use local"
-        )
-    substrate = LocalSubstrate("local", home / "local", settings.gateway.port)
-    within = ResourceOptions(parent=substrate)
+    if isinstance(settings.substrate, Local):
+        _local(settings, home, rules)
+    elif isinstance(settings.substrate, Kubernetes):
+        _kubernetes(settings, settings.substrate)
+    else:
+        raise ConfigError("substrate.kind is aws, which this version cannot deploy yet: use local or kubernetes")
 
+
+@dataclass(frozen=True, kw_only=True)
+class _Services:
+    """Our own services that a stack has, in the order in which they call each other."""
+
+    mlflow: Mlflow | None
+    features: FeatureServer | None
+    inference: Inference | None
+
+    @property
+    def all(self) -> list[Mlflow | FeatureServer | Inference]:
+        return [service for service in (self.mlflow, self.features, self.inference) if service is not None]
+
+
+def _services(settings: StackConfig, substrate: Substrate, within: ResourceOptions) -> _Services:
     mlflow = Mlflow("mlflow", substrate, settings.mlflow, within) if settings.mlflow else None
     features = (
         FeatureServer("feature_server", substrate, settings.feature_server, within) if settings.feature_server else None
@@ -61,20 +78,16 @@ def compose(settings: StackConfig, home: Path, rules: dict[str, str]) -> None:
         if settings.inference
         else None
     )
-    watched = [service for service in (mlflow, features, inference) if service is not None]
-    prometheus = None
-    if settings.prometheus:
-        metrics = [
-            Target(service=workload.name, port=next(iter(workload.ports.values())).number, path=workload.metrics_path)
-            for workload in (service.workload for service in watched)
-            if workload.metrics_path is not None
-        ]
-        gateway_metrics = substrate.gateway_target(GATEWAY, settings.gateway.port)
-        arguments = PrometheusArgs(settings=settings.prometheus, targets=[*metrics, gateway_metrics], rules=rules)
-        prometheus = Prometheus("prometheus", substrate, arguments, within)
+    return _Services(mlflow=mlflow, features=features, inference=inference)
 
-    services = [*watched, *([prometheus] if prometheus else [])]
-    gateway = Gateway(
+
+def _gateway(
+    settings: StackConfig,
+    substrate: Substrate,
+    services: Sequence[Mlflow | FeatureServer | Inference | Prometheus],
+    within: ResourceOptions,
+) -> Gateway:
+    return Gateway(
         "gateway",
         substrate,
         GatewayArgs(
@@ -84,6 +97,38 @@ def compose(settings: StackConfig, home: Path, rules: dict[str, str]) -> None:
         ),
         within,
     )
+
+
+def _kubernetes(settings: StackConfig, site: Kubernetes) -> None:
+    # Imported where it is needed: the packages of other substrates take longer than the local stack as a whole.
+    from infra.substrates.kubernetes.cluster import site_cluster
+
+    substrate = site_cluster(settings, site)
+    within = ResourceOptions(parent=substrate)
+    services = _services(settings, substrate, within).all
+    gateway = _gateway(settings, substrate, services, within)
+    pulumi.export("services", {service.workload.name: service.url for service in [*services, gateway]})
+
+
+def _local(settings: StackConfig, home: Path, rules: dict[str, str]) -> None:
+    substrate = LocalSubstrate("local", home / "local", settings.gateway.port)
+    within = ResourceOptions(parent=substrate)
+
+    own = _services(settings, substrate, within)
+    mlflow, features, inference = own.mlflow, own.features, own.inference
+    prometheus = None
+    if settings.prometheus:
+        metrics = [
+            Target(service=workload.name, port=next(iter(workload.ports.values())).number, path=workload.metrics_path)
+            for workload in (service.workload for service in own.all)
+            if workload.metrics_path is not None
+        ]
+        gateway_metrics = substrate.gateway_target(GATEWAY, settings.gateway.port)
+        arguments = PrometheusArgs(settings=settings.prometheus, targets=[*metrics, gateway_metrics], rules=rules)
+        prometheus = Prometheus("prometheus", substrate, arguments, within)
+
+    services = [*own.all, *([prometheus] if prometheus else [])]
+    gateway = _gateway(settings, substrate, services, within)
 
     described = {
         service.workload.name: Service(

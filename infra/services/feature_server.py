@@ -7,6 +7,7 @@ import yaml
 
 from core.telemetry import SILENT
 from infra import config
+from infra.services.placed import placed
 from infra.substrates.base import (
     FEATURE_REGISTRY,
     OFFLINE_FEATURES,
@@ -24,6 +25,7 @@ from infra.substrates.base import (
 NAME = "feature_server"
 PREFIX = "/feast"
 _ENDLESS = "1000000000"
+_CONNECTION = {"sqlite": "path", "redis": "connection_string"}
 
 
 def feature_store(registry: str, online: str, registry_ttl_seconds: int) -> str:
@@ -31,15 +33,16 @@ def feature_store(registry: str, online: str, registry_ttl_seconds: int) -> str:
 
     Args:
         registry: SQLAlchemy URL.
-        online: Path of the SQLite file.
+        online: SQLAlchemy URL of the SQLite file, or `redis:` and Feast's connection string.
     """
+    kind, _, address = online.partition(":")
     return yaml.safe_dump(
         {
             "project": "falaj",
             "provider": "local",
             "registry": {"registry_type": "sql", "path": registry, "cache_ttl_seconds": registry_ttl_seconds},
             "offline_store": {"type": "dask"},
-            "online_store": {"type": "sqlite", "path": online},
+            "online_store": {"type": kind, _CONNECTION[kind]: address.removeprefix("///")},
             "entity_key_serialization_version": 3,
         },
         sort_keys=False,
@@ -62,13 +65,13 @@ class FeatureServer(pulumi.ComponentResource):
         self.repository = str(PurePath(path).parent)
         text = feature_store(
             substrate.uri(FEATURE_REGISTRY),
-            substrate.uri(ONLINE_FEATURES).removeprefix("sqlite:///"),
+            substrate.uri(ONLINE_FEATURES),
             settings.registry_ttl_seconds,
         )
         self.workload = Workload(
             name=NAME,
             command=[
-                *("feast", "--chdir", self.repository, "serve", "--host", "127.0.0.1", "--port", str(port.number)),
+                *("feast", "--chdir", self.repository, "serve", "--host", substrate.listen, "--port", str(port.number)),
                 *("--workers", "1", "--no-access-log", "--registry_ttl_sec", str(settings.registry_ttl_seconds)),
                 # Feast restarts its worker after a number of requests, and refuses some at that moment.
                 *("--max-requests", _ENDLESS, "--max-requests-jitter", "0"),
@@ -77,7 +80,7 @@ class FeatureServer(pulumi.ComponentResource):
             ports={"http": port},
             files=[File(name="feature_store.yaml", content=text)],
             readiness=Probe(port="http", path="/health"),
-            resources=Resources(cpu=0.5, memory_mib=1024),
+            **placed(settings, Resources(cpu=0.5, memory_mib=1024)),
             # Its own metrics server listens on every interface at a port that cannot be set.
             metrics_path=None,
             reads=[FEATURE_REGISTRY, ONLINE_FEATURES],
@@ -86,5 +89,5 @@ class FeatureServer(pulumi.ComponentResource):
         substrate.run(self.workload, self)
         self.upstreams = [Upstream(name=NAME, port=port, health_path="/health")]
         self.routes = [Route(prefix=f"{PREFIX}/", upstream=NAME, rewrite="/")]
-        self.url = substrate.url(PREFIX)
+        self.url = substrate.url(PREFIX, NAME)
         self.register_outputs({"url": self.url})

@@ -34,5 +34,5 @@ class Gateway(pulumi.ComponentResource):
             max_connections=args.settings.max_connections,
         )
         self.workload = substrate.gateway(spec, self)
-        self.url = substrate.url("")
+        self.url = substrate.public_url("")
         self.register_outputs({"url": self.url})

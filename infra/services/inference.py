@@ -7,6 +7,7 @@ import pulumi
 from core.telemetry import SILENT
 from infra import config
 from infra.services import feature_server
+from infra.services.placed import placed
 from infra.substrates.base import (
     INFERENCE_LOG,
     MODELS,
@@ -44,11 +45,11 @@ class Inference(pulumi.ComponentResource):
         self.workload = Workload(
             name=NAME,
             command=[
-                *("python", "-m", "serving.runtime", "--host", "127.0.0.1"),
+                *("python", "-m", "serving.runtime", "--host", substrate.listen),
                 *("--http-port", str(http.number), "--grpc-port", str(grpc.number)),
                 *("--model-repository", substrate.uri(MODELS)),
                 *("--inference-log", substrate.uri(INFERENCE_LOG)),
-                *("--feature-server", substrate.url(feature_server.PREFIX)),
+                *("--feature-server", substrate.url(feature_server.PREFIX, feature_server.NAME)),
                 *("--pseudonym-key-file", substrate.uri(PSEUDONYM_KEY)),
                 *("--grace-seconds", str(args.settings.grace_seconds)),
                 *("--max-body-bytes", str(args.max_body_bytes)),
@@ -56,7 +57,8 @@ class Inference(pulumi.ComponentResource):
             environment=SILENT,
             ports={"http": http, "grpc": grpc},
             readiness=Probe(port="http", path=_HEALTH),
-            resources=Resources(cpu=2, memory_mib=2048),
+            role="inference",
+            **placed(args.settings, Resources(cpu=2, memory_mib=2048)),
             metrics_path="/metrics",
             # live.json is written by the deploy step; the runtime itself only reads.
             reads=[MODELS, PSEUDONYM_KEY],
@@ -78,5 +80,5 @@ class Inference(pulumi.ComponentResource):
             # The runtime limits a message itself; to hold a stream back would stop it.
             Route(prefix=GRPC_PREFIX, upstream=GRPC, limit_body=False),
         ]
-        self.url = substrate.url("")
+        self.url = substrate.url("", NAME)
         self.register_outputs({"url": self.url})

@@ -4,10 +4,13 @@ import pulumi
 
 from core.telemetry import SILENT
 from infra import config
+from infra.services.placed import placed
 from infra.substrates.base import ARTIFACTS, TRACKING, Port, Probe, Resources, Route, Substrate, Upstream, Workload
 
 NAME = "mlflow"
 PREFIX = "/mlflow"
+_OWN_HOSTS = ("localhost:*", "127.0.0.1:*", "10.*", "172.*", "192.168.*")
+"""As which probes and scrapers call; a page of elsewhere that makes its name point here is refused."""
 
 
 class Mlflow(pulumi.ComponentResource):
@@ -21,7 +24,7 @@ class Mlflow(pulumi.ComponentResource):
         self.workload = Workload(
             name=NAME,
             command=[
-                *("mlflow", "server", "--host", "127.0.0.1", "--port", str(port.number), "--workers", "1"),
+                *("mlflow", "server", "--host", substrate.listen, "--port", str(port.number), "--workers", "1"),
                 *("--backend-store-uri", substrate.uri(TRACKING)),
                 *("--artifacts-destination", substrate.uri(ARTIFACTS)),
                 *("--expose-prometheus", substrate.scratch(NAME)),
@@ -31,10 +34,11 @@ class Mlflow(pulumi.ComponentResource):
             | {
                 # Jobs are for evaluating language models; their queues would be six more processes.
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join([*_OWN_HOSTS, *substrate.hosts(NAME)]),
             },
             ports={"http": port},
             readiness=Probe(port="http", path="/health"),
-            resources=Resources(cpu=0.5, memory_mib=1024),
+            **placed(settings, Resources(cpu=0.5, memory_mib=1024)),
             metrics_path="/metrics",
             writes=[TRACKING, ARTIFACTS],
         )
@@ -44,5 +48,5 @@ class Mlflow(pulumi.ComponentResource):
         self.routes = [
             Route(prefix=f"{PREFIX}/", upstream=NAME, rewrite="/", timeout_seconds=None, limit_body=False, page=True)
         ]
-        self.url = substrate.url(PREFIX)
+        self.url = substrate.url(PREFIX, NAME)
         self.register_outputs({"url": self.url})

@@ -79,7 +79,7 @@ class Prometheus(pulumi.ComponentResource):
             substrate.file_path(NAME, _TARGETS),
             [substrate.file_path(NAME, file) for file in rules],
         )
-        self.url = substrate.url(PREFIX)
+        self.url = substrate.public_url(PREFIX)
         self.workload = Workload(
             name=NAME,
             command=[

@@ -196,8 +196,18 @@ class Substrate(Protocol):
     def file_path(self, workload: str, name: str) -> str:
         """Where a workload finds its file `name`."""
 
-    def url(self, prefix: str) -> str:
-        """Address of a gateway route for other services, without a slash at its end."""
+    @property
+    def listen(self) -> str:
+        """The address that a service listens on."""
+
+    def url(self, prefix: str, service: str) -> str:
+        """Where other services reach `service`, whose gateway route is `prefix`; without a slash at its end."""
+
+    def hosts(self, service: str) -> Sequence[str]:
+        """Names, with or without port, by which `service` is called beside its addresses."""
+
+    def public_url(self, prefix: str) -> str:
+        """Where people reach a gateway route, without a slash at its end."""
 
     def scratch(self, workload: str) -> str:
         """A folder of the workload's own that is empty whenever it starts."""

@@ -50,7 +50,17 @@ class LocalSubstrate(pulumi.ComponentResource):
     def file_path(self, workload: str, name: str) -> str:
         return str(self.layout.configuration / workload / name)
 
-    def url(self, prefix: str) -> str:
+    @property
+    def listen(self) -> str:
+        return "127.0.0.1"
+
+    def url(self, prefix: str, service: str) -> str:  # noqa: ARG002  # All services lie behind the gateway.
+        return self.public_url(prefix)
+
+    def hosts(self, service: str) -> list[str]:  # noqa: ARG002  # This machine's own addresses are enough.
+        return []
+
+    def public_url(self, prefix: str) -> str:
         return f"http://127.0.0.1:{self._gateway_port}{prefix}".rstrip("/")
 
     def log(self, workload: str) -> str:

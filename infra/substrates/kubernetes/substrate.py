@@ -1,0 +1,562 @@
+"""A Kubernetes cluster as a substrate: services become workloads of it, stores and identities come from outside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pulumi
+from pulumi import ResourceOptions
+from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.apps.v1 import Deployment
+from pulumi_kubernetes.core.v1 import ConfigMap, LimitRange, Namespace, ResourceQuota, Service, ServiceAccount
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+from pulumi_kubernetes.networking.v1 import NetworkPolicy
+from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
+from pulumi_kubernetes.scheduling.v1 import PriorityClass
+
+from core.errors import ConfigError
+from core.pins import Chart, Image, Manifest, pins
+from infra.config.nodes import GPU_RESOURCE, Role
+from infra.config.platform import Sources
+from infra.config.services import Gateway
+from infra.substrates.base import GatewaySpec, Probe, Resources, Route, Store, Upstream, Workload
+from infra.substrates.cluster import ChartSource, IdentitySpec, NamespaceSpec, Placement
+from infra.substrates.kubernetes import gateway, policies
+from infra.substrates.kubernetes.bindings import IdentityBinder, StoreBinding, StoreBindings
+from infra.substrates.kubernetes.placement import Pools, check_fit, placement
+from infra.substrates.kubernetes.workload import (
+    CONFIGURATION,
+    SCRATCH,
+    labels,
+    object_name,
+    pod,
+    priority_class,
+    secret_keys,
+)
+
+PLATFORM = NamespaceSpec(name="falaj")
+"""Where our own services and the gateway's objects live."""
+MONITORING = "monitoring"
+"""The namespace that Prometheus scrapes from."""
+SECRET_STORE = "falaj"  # noqa: S105
+_PRIORITIES = {"system": 1_000_000, "service": 100_000, "batch": 100}
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What the cluster stands in.
+
+    Attributes:
+        registry: Host and path, inside the country, below which every image lies by its upstream name.
+        pull_secret: In the stack's secret store; None where nodes may pull by themselves.
+        secret_provider: Of External Secrets' store; None where someone else puts secrets into namespaces.
+        control_plane: Networks that the API servers call webhooks from.
+        vendor: Folder of vendored charts and manifests.
+    """
+
+    name: pulumi.Input[str]
+    provider: pulumi.ProviderResource
+    stores: StoreBindings
+    identities: IdentityBinder
+    pools: Pools
+    sources: Sources
+    registry: str
+    pull_secret: str | None
+    secret_provider: Mapping[str, Any] | None
+    storage_class: str
+    control_plane: Sequence[pulumi.Input[str]]
+    installed: Sequence[str] = ()
+    vendor: str = "vendor"
+
+
+class KubernetesSubstrate(pulumi.ComponentResource):
+    """The cluster. `run` places a service on it, and the rest is what addons ask of it."""
+
+    def __init__(
+        self,
+        name: str,
+        world: World,
+        settings: Gateway,
+        scrape_seconds: int | None,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("falaj:kubernetes:Substrate", name, None, opts)
+        self._world = world
+        self._settings = settings
+        self._scrape_seconds = scrape_seconds
+        self._namespaces = dict[str, tuple[NamespaceSpec, Namespace]]()
+        self._secrets = dict[tuple[str, str], tuple[Mapping[str, str], pulumi.Resource]]()
+        self._workloads = dict[str, Workload]()
+        self._parts = dict[str, pulumi.Resource]()
+        self._priorities = {
+            priority: PriorityClass(
+                priority_class(priority),
+                metadata=ObjectMetaArgs(name=priority_class(priority)),
+                value=value,
+                global_default=False,
+                opts=self._options(self),
+            )
+            for priority, value in _PRIORITIES.items()
+        }
+        self.register_outputs({})
+
+    @property
+    def listen(self) -> str:
+        return "0.0.0.0"  # noqa: S104  # A pod's own address; policies say who may connect.
+
+    @property
+    def provider(self) -> pulumi.ProviderResource:
+        return self._world.provider
+
+    @property
+    def name(self) -> pulumi.Input[str]:
+        return self._world.name
+
+    @property
+    def storage_class(self) -> str:
+        return self._world.storage_class
+
+    def installed(self, part: str) -> bool:
+        return part in self._world.installed
+
+    def provides(self, part: str, resource: pulumi.Resource) -> None:
+        """Custom resources of a part are created after `resource`."""
+        self._parts[part] = resource
+
+    def uri(self, store: Store) -> str:
+        return self._world.stores.bind(store).uri
+
+    def file_path(self, workload: str, name: str) -> str:
+        return str(CONFIGURATION / workload / name)
+
+    def scratch(self, workload: str) -> str:
+        return str(SCRATCH / workload)
+
+    def url(self, prefix: str, service: str) -> str:
+        if service not in self._workloads:
+            raise ConfigError(f"{service} is not deployed before what calls it at {prefix or '/'}: add it to the stack")
+        port = next(iter(self._workloads[service].ports.values()))
+        return f"http://{object_name(service)}.{PLATFORM.name}.svc.cluster.local:{port.number}"
+
+    def hosts(self, service: str) -> list[str]:
+        public = self.public_url("").removeprefix("https://")
+        return [public, f"{public}:*", f"{object_name(service)}.{PLATFORM.name}.svc.cluster.local:*"]
+
+    def public_url(self, prefix: str) -> str:
+        if self._settings.public is None:
+            raise ConfigError("gateway.public is absent, and a cluster's gateway is public: add it")
+        return f"https://{self._settings.public.hostname}{prefix}".rstrip("/")
+
+    def namespace(self, spec: NamespaceSpec) -> pulumi.Resource:
+        if spec.name in self._namespaces:
+            known, made = self._namespaces[spec.name]
+            if known != spec:
+                raise ConfigError(f"namespace {spec.name} is asked for with two specifications: use one of them")
+            return made
+        tenant = spec.quota is not None
+        level = {f"pod-security.kubernetes.io/{mode}": spec.security for mode in ("enforce", "audit", "warn")}
+        attaches = {} if tenant else {gateway.ATTACHES: "allowed"}
+        made = Namespace(
+            spec.name,
+            metadata=ObjectMetaArgs(
+                name=spec.name, labels={**level, **attaches, "app.kubernetes.io/managed-by": "falaj"}
+            ),
+            opts=self._options(self),
+        )
+        self._namespaces[spec.name] = (spec, made)
+        options = self._options(made)
+        strict = tenant or spec == PLATFORM
+        NetworkPolicy(
+            f"{spec.name}/default",
+            metadata=ObjectMetaArgs(name="default", namespace=spec.name),
+            spec=cast(Any, policies.denied() if strict else policies.closed()),
+            opts=options,
+        )
+        if spec != PLATFORM:
+            sources: list[Mapping[str, Any]] = [policies.peer(caller) for caller in (spec.name, *spec.callers)]
+            if not tenant:
+                sources += [{"ipBlock": {"cidr": cidr}} for cidr in self._world.control_plane]
+            NetworkPolicy(
+                f"{spec.name}/callers",
+                metadata=ObjectMetaArgs(name="callers", namespace=spec.name),
+                spec=cast(Any, policies.ingress({}, sources, [])),
+                opts=options,
+            )
+        if spec.quota is not None:
+            self._limit(spec, options)
+        return made
+
+    def chart(self, pin: Chart) -> ChartSource:
+        sources = self._world.sources
+        if sources.vendored:
+            return ChartSource(chart=f"{self._world.vendor}/charts/{pin.name}", version=None, repository=None)
+        if sources.charts is not None:
+            return ChartSource(chart=pin.name, version=pin.version, repository=f"{sources.charts}/{pin.name}")
+        if pin.oci is not None:
+            return ChartSource(chart=pin.oci, version=pin.version, repository=None)
+        return ChartSource(chart=pin.name, version=pin.version, repository=pin.repository)
+
+    def manifest(self, pin: Manifest) -> str:
+        return f"{self._world.vendor}/manifests/{pin.name}" if self._world.sources.vendored else pin.address()
+
+    def image(self, pin: Image) -> str:
+        return f"{self._world.registry}/{pin.repository}:{pin.version}"
+
+    def registry(self, upstream: str) -> str:
+        return f"{self._world.registry}/{upstream}"
+
+    def identity(self, spec: IdentitySpec) -> pulumi.Resource:
+        """Give the rights, and let the namespace's pods out to the stores that they are for."""
+        made = self._world.identities.bind(spec, self)
+        _, namespace = self._known(spec.namespace)
+        rules = _ways_out([self._world.stores.bind(store) for store in (*spec.reads, *spec.writes)])
+        if rules:
+            NetworkPolicy(
+                f"{spec.namespace}/{spec.account}-stores",
+                metadata={"name": f"{spec.account}-stores", "namespace": spec.namespace},
+                spec=cast(Any, policies.egress({}, rules)),
+                opts=self._options(namespace),
+            )
+        return made or namespace
+
+    def secret(self, namespace: str, name: str, keys: Mapping[str, str]) -> pulumi.Resource:
+        _, within = self._known(namespace)
+        if self._world.secret_provider is None:
+            return within
+        if (namespace, name) in self._secrets:
+            known, made = self._secrets[namespace, name]
+            if known != keys:
+                raise ConfigError(f"secret {name} is asked for in namespace {namespace} with two sets of keys: use one")
+            return made
+        data = [
+            {"secretKey": key, "remoteRef": {"key": name, "property": value}} for key, value in sorted(keys.items())
+        ]
+        made = self._custom(
+            f"{namespace}/{object_name(name)}",
+            "external-secrets.io/v1",
+            "ExternalSecret",
+            {
+                "refreshInterval": "1h",
+                "secretStoreRef": {"kind": "ClusterSecretStore", "name": SECRET_STORE},
+                "target": {
+                    "name": object_name(name),
+                    "creationPolicy": "Owner",
+                    "template": {"type": _secret_type(keys)},
+                },
+                "data": data,
+            },
+            within,
+            namespace=namespace,
+            depends_on=[self._secret_store()],
+        )
+        self._secrets[namespace, name] = (keys, made)
+        return made
+
+    def placement(self, role: Role, pool: str | None = None) -> Placement:
+        return placement(self._world.pools, role, pool)
+
+    def run(self, workload: Workload, parent: pulumi.Resource) -> pulumi.Resource:
+        check_fit(self._world.pools, workload.role, workload.pool, workload.name, workload.resources)
+        name = object_name(workload.name)
+        namespace = self.namespace(PLATFORM)
+        metadata = ObjectMetaArgs(name=name, namespace=PLATFORM.name, labels=labels(workload.name))
+        options = ResourceOptions.merge(self._options(parent), ResourceOptions(depends_on=[namespace]))
+        bindings = [self._world.stores.bind(store) for store in (*workload.reads, *workload.writes)]
+        account = ServiceAccount(name, metadata=metadata, automount_service_account_token=False, opts=options)
+        identity = IdentitySpec(namespace=PLATFORM.name, account=name, reads=workload.reads, writes=workload.writes)
+        needs: list[pulumi.Resource] = [account, self._priorities[workload.priority]]
+        needs += [resource for binding in bindings for resource in binding.depends_on]
+        bound = self._world.identities.bind(identity, parent)
+        needs += [bound] if bound is not None else []
+        wanted = secret_keys(workload, bindings)
+        if self._world.pull_secret is not None:
+            wanted.setdefault(self._world.pull_secret, set()).add(".dockerconfigjson")
+        needs += self._pod_secrets(wanted)
+        if workload.files:
+            data = {file.name: file.content for file in workload.files}
+            needs.append(ConfigMap(name, metadata=metadata, data=data, opts=options))
+        needs += self._connections(workload, bindings, options)
+        template = pod(
+            workload,
+            image=self.image(pins().image("platform-gpu" if workload.resources.gpus else "platform")),
+            bindings=bindings,
+            placement=self.placement(workload.role, workload.pool),
+            pull_secret=self._world.pull_secret,
+        )
+        scaled = workload.max_replicas > workload.replicas
+        deployment = Deployment(
+            name,
+            metadata=metadata,
+            spec=cast(
+                Any,
+                {
+                    **({} if scaled else {"replicas": workload.replicas}),
+                    "selector": {"matchLabels": labels(workload.name)},
+                    "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+                    "revisionHistoryLimit": 3,
+                    "template": template,
+                },
+            ),
+            opts=ResourceOptions.merge(options, ResourceOptions(depends_on=needs)),
+        )
+        self._expose(workload, metadata, options)
+        if scaled:
+            self._scale(workload, metadata, options)
+        self._workloads[workload.name] = workload
+        return deployment
+
+    def gateway(self, spec: GatewaySpec, parent: pulumi.Resource) -> Workload:
+        public = self._settings.public
+        if public is None:
+            raise ConfigError("gateway.public is absent, and a cluster's gateway is public: add it")
+        namespace = self.namespace(PLATFORM)
+        secrets = [self.secret(PLATFORM.name, public.oidc.client_secret, {"client-secret": "client-secret"})]
+        if public.tls.kind == "certificate":
+            secrets.append(self.secret(PLATFORM.name, public.tls.secret, {"tls.crt": "tls.crt", "tls.key": "tls.key"}))
+        entrance = self._custom(
+            gateway.NAME,
+            gateway.GATEWAY_API,
+            "Gateway",
+            gateway.entrance(public),
+            parent,
+            namespace=PLATFORM.name,
+            depends_on=[namespace, *secrets],
+        )
+        for kind, document in (
+            ("SecurityPolicy", gateway.sign_in(public)),
+            ("ClientTrafficPolicy", gateway.connections()),
+        ):
+            self._custom(
+                gateway.NAME, gateway.ENVOY_API, kind, document, parent, namespace=PLATFORM.name, depends_on=[entrance]
+            )
+        for route in spec.routes:
+            self._route(route, spec.upstreams, parent, entrance)
+        return Workload(
+            name=spec.name,
+            command=(),
+            ports={"http": spec.port},
+            readiness=Probe(port="http", path="/"),
+            resources=Resources(cpu=0.25, memory_mib=256),
+        )
+
+    def _route(
+        self, route: Route, upstreams: Sequence[Upstream], parent: pulumi.Resource, entrance: pulumi.Resource
+    ) -> None:
+        public = self._settings.public
+        if public is None:
+            raise ConfigError("gateway.public is absent, and a cluster's gateway is public: add it")
+        upstream = next(upstream for upstream in upstreams if upstream.name == route.upstream)
+        service = next(name for name, workload in self._workloads.items() if upstream.port in workload.ports.values())
+        backend = gateway.Backend(service=object_name(service), port=upstream.port.number)
+        name = gateway.route_name(route)
+        made = self._custom(
+            name,
+            gateway.GATEWAY_API,
+            "HTTPRoute",
+            gateway.route(route, backend, public.hostname),
+            parent,
+            namespace=PLATFORM.name,
+            depends_on=[entrance],
+        )
+        self._custom(
+            name,
+            gateway.ENVOY_API,
+            "BackendTrafficPolicy",
+            gateway.limits(route, self._settings, public.allow_from),
+            parent,
+            namespace=PLATFORM.name,
+            depends_on=[made],
+        )
+
+    def _connections(
+        self, workload: Workload, bindings: Sequence[StoreBinding], options: ResourceOptions
+    ) -> list[pulumi.Resource]:
+        """Policies of a workload's pods: the gateway and Prometheus in, stores and the services that it calls out."""
+        name = object_name(workload.name)
+        numbers = [port.number for port in workload.ports.values()]
+        sources = [policies.peer(gateway.DATA_PLANE, gateway.PROXIES)]
+        documents = {f"{name}-gateway": policies.ingress(labels(workload.name), sources, numbers)}
+        if workload.metrics_path is not None and self._scrape_seconds is not None:
+            scraper = [policies.peer(MONITORING, {"app.kubernetes.io/name": "prometheus"})]
+            documents[f"{name}-metrics"] = policies.ingress(labels(workload.name), scraper, numbers[:1])
+        rules = _ways_out(bindings)
+        for callee in workload.connects:
+            self.url("", callee)
+            called = [port.number for port in self._workloads[callee].ports.values()]
+            rules.append({"to": [policies.peer(PLATFORM.name, labels(callee))], "ports": policies.ports(called)})
+            documents[f"{object_name(callee)}-{name}"] = policies.ingress(
+                labels(callee), [policies.peer(PLATFORM.name, labels(workload.name))], called
+            )
+        if rules:
+            documents[f"{name}-out"] = policies.egress(labels(workload.name), rules)
+        return [
+            NetworkPolicy(
+                f"{PLATFORM.name}/{policy}",
+                metadata=ObjectMetaArgs(name=policy, namespace=PLATFORM.name),
+                spec=cast(Any, document),
+                opts=options,
+            )
+            for policy, document in documents.items()
+        ]
+
+    def _expose(self, workload: Workload, metadata: ObjectMetaArgs, options: ResourceOptions) -> None:
+        name = object_name(workload.name)
+        ports = [
+            {
+                "name": port,
+                "port": spec.number,
+                "targetPort": port,
+                "appProtocol": "kubernetes.io/h2c" if spec.protocol == "http2" else "http",
+            }
+            for port, spec in workload.ports.items()
+        ]
+        Service(
+            name, metadata=metadata, spec=cast(Any, {"selector": labels(workload.name), "ports": ports}), opts=options
+        )
+        PodDisruptionBudget(
+            name,
+            metadata=metadata,
+            spec=cast(Any, {"maxUnavailable": 1, "selector": {"matchLabels": labels(workload.name)}}),
+            opts=options,
+        )
+        if workload.metrics_path is not None and self._scrape_seconds is not None:
+            endpoint = {
+                "port": next(iter(workload.ports)),
+                "path": workload.metrics_path,
+                "interval": f"{self._scrape_seconds}s",
+            }
+            self._custom(
+                name,
+                "monitoring.coreos.com/v1",
+                "ServiceMonitor",
+                {"selector": {"matchLabels": labels(workload.name)}, "endpoints": [endpoint]},
+                options.parent or self,
+                namespace=PLATFORM.name,
+            )
+
+    def _scale(self, workload: Workload, metadata: ObjectMetaArgs, options: ResourceOptions) -> None:
+        # Imported where it is needed: most small stacks have one replica of each service.
+        from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
+
+        target = {"type": "Utilization", "averageUtilization": workload.target_cpu}
+        HorizontalPodAutoscaler(
+            object_name(workload.name),
+            metadata=metadata,
+            spec=cast(
+                Any,
+                {
+                    "scaleTargetRef": {
+                        "apiVersion": "apps/v1",
+                        "kind": "Deployment",
+                        "name": object_name(workload.name),
+                    },
+                    "minReplicas": workload.replicas,
+                    "maxReplicas": workload.max_replicas,
+                    "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+                },
+            ),
+            opts=options,
+        )
+
+    def _pod_secrets(self, wanted: Mapping[str, set[str]]) -> list[pulumi.Resource]:
+        return [
+            self.secret(PLATFORM.name, secret, {key: key for key in sorted(keys)})
+            for secret, keys in sorted(wanted.items())
+        ]
+
+    def _limit(self, spec: NamespaceSpec, options: ResourceOptions) -> None:
+        quota = spec.quota
+        if quota is None:
+            return
+        ResourceQuota(
+            f"{spec.name}/quota",
+            metadata=ObjectMetaArgs(name="quota", namespace=spec.name),
+            spec=cast(
+                Any,
+                {
+                    "hard": {
+                        "requests.cpu": str(quota.cpu),
+                        "requests.memory": f"{quota.memory_gib}Gi",
+                        f"requests.{GPU_RESOURCE}": str(quota.gpus),
+                        "pods": str(quota.pods),
+                        "services.loadbalancers": "0",
+                        "services.nodeports": "0",
+                    }
+                },
+            ),
+            opts=options,
+        )
+        # A GPU is never given by default: whoever needs one asks for it.
+        default = {
+            "type": "Container",
+            "default": {"cpu": "1", "memory": "1Gi"},
+            "defaultRequest": {"cpu": "100m", "memory": "256Mi"},
+        }
+        LimitRange(
+            f"{spec.name}/defaults",
+            metadata=ObjectMetaArgs(name="defaults", namespace=spec.name),
+            spec=cast(Any, {"limits": [default]}),
+            opts=options,
+        )
+
+    def _secret_store(self) -> pulumi.Resource:
+        key = ("", SECRET_STORE)
+        if key not in self._secrets:
+            provider = {"provider": dict(self._world.secret_provider or {})}
+            made = self._custom(SECRET_STORE, "external-secrets.io/v1", "ClusterSecretStore", provider, self)
+            self._secrets[key] = ({}, made)
+        return self._secrets[key][1]
+
+    def _custom(
+        self,
+        name: str,
+        version: str,
+        kind: str,
+        spec: Mapping[str, Any],
+        parent: pulumi.Resource,
+        *,
+        namespace: str | None = None,
+        depends_on: Sequence[pulumi.Resource] = (),
+    ) -> CustomResource:
+        """A custom resource, after the part that knows its kind."""
+        owners = {
+            "external-secrets.io": "external-secrets",
+            "gateway.networking.k8s.io": "envoy-gateway",
+            "gateway.envoyproxy.io": "envoy-gateway",
+            "monitoring.coreos.com": "prometheus-operator",
+        }
+        owner = self._parts.get(owners[version.partition("/")[0]])
+        needs = [*depends_on, *([owner] if owner is not None else [])]
+        metadata = ObjectMetaArgs(name=name.rpartition("/")[2], namespace=namespace)
+        return CustomResource(
+            name,
+            api_version=version,
+            kind=kind,
+            metadata=metadata,
+            spec=dict(spec),
+            opts=ResourceOptions.merge(self._options(parent), ResourceOptions(depends_on=needs)),
+        )
+
+    def _known(self, namespace: str) -> tuple[NamespaceSpec, Namespace]:
+        if namespace not in self._namespaces:
+            raise ConfigError(f"namespace {namespace} is used before it is asked for: call Cluster.namespace first")
+        return self._namespaces[namespace]
+
+    def _options(self, parent: pulumi.Resource) -> ResourceOptions:
+        return ResourceOptions(parent=parent, provider=self._world.provider)
+
+
+def _ways_out(bindings: Sequence[StoreBinding]) -> list[dict[str, Any]]:
+    """The rules for the stores' addresses, each once."""
+    found: list[dict[str, Any]] = []
+    for rule in (policies.to(destination) for binding in bindings for destination in binding.destinations):
+        if rule not in found:
+            found.append(rule)
+    return found
+
+
+def _secret_type(keys: Mapping[str, str]) -> str:
+    """What Kubernetes calls a secret with these keys; it refuses a certificate or a registry's sign-in without."""
+    if set(keys) == {".dockerconfigjson"}:
+        return "kubernetes.io/dockerconfigjson"
+    return "kubernetes.io/tls" if set(keys) == {"tls.crt", "tls.key"} else "Opaque"
