@@ -1,0 +1,97 @@
+"""What a container needs in order to use the stack's S3 buckets, database and cache."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.errors import ConfigError
+from infra.substrates.aws.account import Account
+from infra.substrates.aws.buckets import Buckets, bucket_name
+from infra.substrates.aws.cache import PORT, Cache
+from infra.substrates.aws.databases import Database
+from infra.substrates.aws.identities import database_user
+from infra.substrates.base import ONLINE_FEATURES, SecretKey, Store
+from infra.substrates.kubernetes.bindings import Destination, SecretFile, StoreBinding
+
+_KEYS = "/etc/falaj-keys"
+# S3 answers from many public addresses, which the gateway endpoint reaches within the region.
+_OBJECTS = Destination(cidrs=["0.0.0.0/0"], ports=[443])
+_CREDENTIALS = Destination(cidrs=["169.254.170.23/32"], ports=[80])
+"""The agent of Pod Identity on the node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoresArgs:
+    """Where the stores are.
+
+    Attributes:
+        isolated: CIDRs of the subnets of database and cache.
+        cache: None where the stack has no online features.
+    """
+
+    account: Account
+    buckets: Buckets
+    database: Database
+    cache: Cache | None
+    isolated: Sequence[str]
+
+
+class Stores:
+    """Binds stores: buckets by Pod Identity, database and cache by secrets that only the cluster's operator reads."""
+
+    def __init__(self, args: StoresArgs) -> None:
+        self._args = args
+
+    def bind(self, store: Store) -> StoreBinding:
+        """What is needed to use a store.
+
+        Raises:
+            ConfigError: The stack has no such store.
+        """
+        match store.kind:
+            case "folder":
+                return StoreBinding(
+                    uri=f"s3://{bucket_name(self._args.account, store.data_class)}/{store.name}",
+                    environment={"AWS_REGION": self._args.account.region},
+                    destinations=[_OBJECTS, _CREDENTIALS],
+                    depends_on=[self._args.buckets.ready(store.data_class)],
+                )
+            case "key":
+                path = f"{_KEYS}/{store.name}/key"
+                secret = SecretKey(secret=f"{self._args.account.prefix}/{store.name}", key="key")
+                return StoreBinding(uri=path, files=[SecretFile(path=path, value=secret)])
+        return self._cache() if store == ONLINE_FEATURES else self._database(store)
+
+    def _database(self, store: Store) -> StoreBinding:
+        database = self._args.database
+        return StoreBinding(
+            # The client library reads the rest by itself, so that no password is part of a command.
+            uri=f"postgresql+psycopg:///{database_user(store)}",
+            environment={
+                "PGHOST": database.instance.address,
+                "PGPORT": str(database.port),
+                # Amazon's own authority signs the certificate, and systems do not know it.
+                "PGSSLMODE": "require",
+            },
+            secrets={
+                "PGUSER": SecretKey(secret=database.secret, key="username"),
+                "PGPASSWORD": SecretKey(secret=database.secret, key="password"),
+            },
+            destinations=[Destination(cidrs=list(self._args.isolated), ports=[database.port])],
+            depends_on=[database.ready],
+        )
+
+    def _cache(self) -> StoreBinding:
+        cache = self._args.cache
+        if cache is None:
+            raise ConfigError("online features need substrate.stores.cache: add it")
+        options = ["ssl=true", "username=${REDIS_USERNAME}", "password=${REDIS_PASSWORD}"]
+        return StoreBinding(
+            uri="redis:" + ",".join([f"${{REDIS_HOST}}:{PORT}", *options]),
+            environment={"REDIS_HOST": cache.address},
+            secrets={
+                "REDIS_USERNAME": SecretKey(secret=cache.secret, key="username"),
+                "REDIS_PASSWORD": SecretKey(secret=cache.secret, key="password"),
+            },
+            destinations=[Destination(cidrs=list(self._args.isolated), ports=[PORT])],
+            depends_on=[cache.group, cache.ready],
+        )
