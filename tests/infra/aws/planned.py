@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pulumi
@@ -37,7 +38,9 @@ def plan(make: Callable[[StackConfig, Account, ResourceOptions], object], found:
         options = ResourceOptions(parent=group, providers=[provider(found, aws(found), group)])
         make(found, Account.of(found, aws(found), stack), options)
 
-    return record(stack, {}, program)
+    # In a thread of its own, so that the event loop of the tests' thread stays as it is.
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(record, stack, {}, program).result()
 
 
 def of_type(graph: Graph, kind: str) -> dict[str, Resource]:
