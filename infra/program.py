@@ -101,10 +101,18 @@ def _gateway(
 
 def _kubernetes(settings: StackConfig, site: Kubernetes) -> None:
     # Imported where it is needed: the packages of other substrates take longer than the local stack as a whole.
+    from infra.addons.envoy_gateway import EnvoyGateway
+    from infra.addons.external_secrets import ExternalSecrets
     from infra.substrates.kubernetes.cluster import site_cluster
 
     substrate = site_cluster(settings, site)
     within = ResourceOptions(parent=substrate)
+    if site.secrets.kind == "vault":
+        operator = ExternalSecrets("external-secrets", substrate, opts=within)
+        if operator.ready is not None:
+            substrate.provides("external-secrets", operator.ready)
+    entrance = EnvoyGateway("envoy-gateway", substrate, min(settings.gateway.replicas.minimum, 2), within)
+    substrate.provides("envoy-gateway", entrance.gateway_class)
     services = _services(settings, substrate, within).all
     gateway = _gateway(settings, substrate, services, within)
     pulumi.export("services", {service.workload.name: service.url for service in [*services, gateway]})

@@ -45,6 +45,7 @@ def site_cluster(settings: StackConfig, site: Kubernetes) -> KubernetesSubstrate
         secret_provider=_vault(site.secrets) if isinstance(site.secrets, VaultBackend) else None,
         storage_class=site.stores.storage_class,
         control_plane=site.control_plane,
+        load_balancer=site.load_balancer,
         installed=site.installed,
     )
     scrape = settings.prometheus.scrape_seconds if settings.prometheus else None

@@ -5,18 +5,21 @@ https://gateway.envoyproxy.io/docs/api/extension_types/
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from infra.config.services import Gateway, Oidc, Public
 from infra.substrates.base import Route
+from infra.substrates.cluster import Placement
 from infra.substrates.kubernetes.workload import object_name
 
 NAME = "falaj"
 """Of the Gateway and its class."""
 DATA_PLANE = "envoy-gateway-system"
 """The namespace in which the controller runs the proxies."""
+PROXY_PORT = 10_443
+"""Where the proxies listen for 443: the controller adds 10000 to ports that only root may open."""
 PROXIES = {"gateway.envoyproxy.io/owning-gateway-name": NAME}
 """Labels that the controller gives to the proxies' pods."""
 GATEWAY_API = "gateway.networking.k8s.io/v1"
@@ -35,10 +38,51 @@ class Backend:
     port: int
 
 
+def proxy(settings: Gateway, public: Public, placement: Placement, annotations: Mapping[str, str]) -> dict[str, Any]:
+    """The spec of EnvoyProxy: how the proxies run, and who may connect to them."""
+    replicas = settings.replicas
+    if replicas.maximum > replicas.minimum:
+        metric = {
+            "type": "Resource",
+            "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": replicas.target_cpu}},
+        }
+        scale = {
+            "envoyHpa": {"minReplicas": replicas.minimum, "maxReplicas": replicas.maximum, "metrics": [metric]},
+        }
+    else:
+        scale = {}
+    deployment: dict[str, Any] = {
+        "pod": placement.document(),
+        "container": {
+            "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "512Mi"}}
+        },
+    }
+    if not scale:
+        deployment["replicas"] = replicas.minimum
+    return {
+        "provider": {
+            "type": "Kubernetes",
+            "kubernetes": {
+                "envoyDeployment": deployment,
+                "envoyService": {
+                    "type": "LoadBalancer",
+                    "annotations": dict(annotations),
+                    "externalTrafficPolicy": "Local",
+                    "loadBalancerSourceRanges": list(public.allow_from),
+                },
+                "envoyPDB": {"maxUnavailable": 1},
+                **scale,
+            },
+        },
+        "shutdown": {"drainTimeout": "60s"},
+    }
+
+
 def entrance(public: Public) -> dict[str, Any]:
     """The spec of Gateway: HTTPS alone, at the public name."""
     return {
         "gatewayClassName": NAME,
+        "infrastructure": {"parametersRef": {"group": ENVOY_API.partition("/")[0], "kind": "EnvoyProxy", "name": NAME}},
         "listeners": [
             {
                 "name": "https",

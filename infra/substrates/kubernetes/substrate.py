@@ -51,6 +51,7 @@ class World:
         pull_secret: In the stack's secret store; None where nodes may pull by themselves.
         secret_provider: Of External Secrets' store; None where someone else puts secrets into namespaces.
         control_plane: Networks that the API servers call webhooks from.
+        load_balancer: Annotations of the gateway's Service.
         vendor: Folder of vendored charts and manifests.
     """
 
@@ -65,6 +66,7 @@ class World:
     secret_provider: Mapping[str, Any] | None
     storage_class: str
     control_plane: Sequence[pulumi.Input[str]]
+    load_balancer: Mapping[str, str]
     installed: Sequence[str] = ()
     vendor: str = "vendor"
 
@@ -313,6 +315,15 @@ class KubernetesSubstrate(pulumi.ComponentResource):
         secrets = [self.secret(PLATFORM.name, public.oidc.client_secret, {"client-secret": "client-secret"})]
         if public.tls.kind == "certificate":
             secrets.append(self.secret(PLATFORM.name, public.tls.secret, {"tls.crt": "tls.crt", "tls.key": "tls.key"}))
+        parameters = self._custom(
+            gateway.NAME,
+            gateway.ENVOY_API,
+            "EnvoyProxy",
+            gateway.proxy(self._settings, public, self.placement("services"), self._world.load_balancer),
+            parent,
+            namespace=PLATFORM.name,
+            depends_on=[namespace],
+        )
         entrance = self._custom(
             gateway.NAME,
             gateway.GATEWAY_API,
@@ -320,7 +331,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             gateway.entrance(public),
             parent,
             namespace=PLATFORM.name,
-            depends_on=[namespace, *secrets],
+            depends_on=[namespace, parameters, *secrets],
         )
         for kind, document in (
             ("SecurityPolicy", gateway.sign_in(public)),
@@ -328,6 +339,21 @@ class KubernetesSubstrate(pulumi.ComponentResource):
         ):
             self._custom(
                 gateway.NAME, gateway.ENVOY_API, kind, document, parent, namespace=PLATFORM.name, depends_on=[entrance]
+            )
+        if not self.installed("envoy-gateway"):
+            _, proxies = self._known(gateway.DATA_PLANE)
+            NetworkPolicy(
+                f"{gateway.DATA_PLANE}/entrance",
+                metadata=ObjectMetaArgs(name="entrance", namespace=gateway.DATA_PLANE),
+                spec=cast(
+                    Any,
+                    policies.ingress(
+                        gateway.PROXIES,
+                        [{"ipBlock": {"cidr": cidr}} for cidr in public.allow_from],
+                        [gateway.PROXY_PORT],
+                    ),
+                ),
+                opts=self._options(proxies),
             )
         for route in spec.routes:
             self._route(route, spec.upstreams, parent, entrance)
