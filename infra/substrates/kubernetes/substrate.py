@@ -175,13 +175,19 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             opts=options,
         )
         if spec != PLATFORM:
-            sources: list[Mapping[str, Any]] = [policies.peer(caller) for caller in (spec.name, *spec.callers)]
-            if not tenant:
-                sources += [{"ipBlock": {"cidr": cidr}} for cidr in self._world.control_plane]
+            callers = [policies.peer(caller) for caller in (spec.name, *spec.callers)]
             NetworkPolicy(
                 f"{spec.name}/callers",
                 metadata=ObjectMetaArgs(name="callers", namespace=spec.name),
-                spec=cast(Any, policies.ingress({}, sources, [])),
+                spec=cast(Any, policies.ingress({}, callers, [])),
+                opts=options,
+            )
+        if spec.webhooks:
+            servers = [{"ipBlock": {"cidr": cidr}} for cidr in self._world.control_plane]
+            NetworkPolicy(
+                f"{spec.name}/webhooks",
+                metadata=ObjectMetaArgs(name="webhooks", namespace=spec.name),
+                spec=cast(Any, policies.ingress({}, servers, spec.webhooks)),
                 opts=options,
             )
         if spec.quota is not None:
