@@ -107,11 +107,6 @@ def document(identity: IdentitySpec, rights: StoreRights) -> list[dict[str, Any]
     return statements
 
 
-def secret_arn(account: Account, name: str) -> str:
-    """ARN of a secret; Secrets Manager adds a hyphen and six characters of its own to each name."""
-    return account.arn("secretsmanager", f"secret:{name}-??????")
-
-
 def database_user(store: Store) -> str:
     """The PostgreSQL user, and the database, of a store."""
     return store.name.replace("-", "_")
