@@ -184,7 +184,9 @@ class AuditLog:
                 fcntl.flock(file, fcntl.LOCK_SH)
                 return file.read().split(b"\n")[:-1], self._read_head()
         except FileNotFoundError:
-            return [], self._read_head()
+            head = self._read_head()
+            # Another process may have begun the log since it was looked for.
+            return self._read() if head is not None and self.path.exists() else ([], head)
         except OSError as error:
             raise AuditError(f"the audit log {self.path} cannot be read: {error}") from error
 
