@@ -89,7 +89,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
         self._namespaces = dict[str, tuple[NamespaceSpec, Namespace]]()
         self._secrets = dict[tuple[str, str], tuple[Mapping[str, str], pulumi.Resource]]()
         self._workloads = dict[str, Workload]()
-        self._parts = dict[str, pulumi.Resource]()
+        self._parts = dict[str, Sequence[pulumi.Resource]]()
         self._priorities = {
             priority: PriorityClass(
                 priority_class(priority),
@@ -121,9 +121,13 @@ class KubernetesSubstrate(pulumi.ComponentResource):
     def installed(self, part: str) -> bool:
         return part in self._world.installed
 
-    def provides(self, part: str, resource: pulumi.Resource) -> None:
-        """Custom resources of a part are created after `resource`."""
-        self._parts[part] = resource
+    def provides(self, part: str, *resources: pulumi.Resource) -> None:
+        """Custom resources of a part are created after `resources`.
+
+        What `foundation` provides (nodes and load balancers) goes before each namespace asked for from then on, so
+        that a destroy takes the namespaces, with their volumes and load balancers, while its controllers still run.
+        """
+        self._parts[part] = resources
 
     def uri(self, store: Store) -> str:
         return self._world.stores.bind(store).uri
@@ -163,7 +167,9 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             metadata=ObjectMetaArgs(
                 name=spec.name, labels={**level, **attaches, "app.kubernetes.io/managed-by": "falaj"}
             ),
-            opts=self._options(self),
+            opts=ResourceOptions.merge(
+                self._options(self), ResourceOptions(depends_on=list(self._parts.get("foundation", ())))
+            ),
         )
         self._namespaces[spec.name] = (spec, made)
         options = self._options(made)
@@ -557,8 +563,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             "gateway.envoyproxy.io": "envoy-gateway",
             "monitoring.coreos.com": "prometheus-operator",
         }
-        owner = self._parts.get(owners[version.partition("/")[0]])
-        needs = [*depends_on, *([owner] if owner is not None else [])]
+        needs = [*depends_on, *self._parts.get(owners[version.partition("/")[0]], ())]
         metadata = ObjectMetaArgs(name=name.rpartition("/")[2], namespace=namespace)
         return CustomResource(
             name,
