@@ -45,7 +45,7 @@ def compose(settings: StackConfig, home: Path, rules: dict[str, str]) -> None:
     if isinstance(settings.substrate, Local):
         _local(settings, home, rules)
     elif isinstance(settings.substrate, Kubernetes):
-        _kubernetes(settings, settings.substrate)
+        _kubernetes(settings, settings.substrate, rules)
     else:
         raise ConfigError("substrate.kind is aws, which this version cannot deploy yet: use local or kubernetes")
 
@@ -99,20 +99,14 @@ def _gateway(
     )
 
 
-def _kubernetes(settings: StackConfig, site: Kubernetes) -> None:
+def _kubernetes(settings: StackConfig, site: Kubernetes, rules: dict[str, str]) -> None:
     # Imported where it is needed: the packages of other substrates take longer than the local stack as a whole.
-    from infra.addons.envoy_gateway import EnvoyGateway
-    from infra.addons.external_secrets import ExternalSecrets
+    from infra.parts import Parts, Surroundings
     from infra.substrates.kubernetes.cluster import site_cluster
 
     substrate = site_cluster(settings, site)
     within = ResourceOptions(parent=substrate)
-    if site.secrets.kind == "vault":
-        operator = ExternalSecrets("external-secrets", substrate, opts=within)
-        if operator.ready is not None:
-            substrate.provides("external-secrets", operator.ready)
-    entrance = EnvoyGateway("envoy-gateway", substrate, min(settings.gateway.replicas.minimum, 2), within)
-    substrate.provides("envoy-gateway", entrance.gateway_class)
+    Parts("parts", substrate, settings, rules, Surroundings(), within)
     services = _services(settings, substrate, within).all
     gateway = _gateway(settings, substrate, services, within)
     pulumi.export("services", {service.workload.name: service.url for service in [*services, gateway]})

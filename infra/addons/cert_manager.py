@@ -104,7 +104,7 @@ class CertManager(pulumi.ComponentResource):
     ) -> None:
         super().__init__("falaj:addons:CertManager", name, None, opts)
         tls = public.tls
-        before: list[pulumi.Resource] = []
+        before = [cluster.namespace(NAMESPACE)]
         if isinstance(tls, Acme) and tls.dns_zone is not None:
             rights = dns_rights(tls.dns_zone)
             identity = IdentitySpec(namespace=NAMESPACE.name, account=_ACCOUNT, permissions=rights)

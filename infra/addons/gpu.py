@@ -34,7 +34,7 @@ def plugin_values(registry: str, settings: Gpu) -> Values:
     return values
 
 
-def exporter_values(registry: str) -> Values:
+def exporter_values(registry: str, monitored: bool) -> Values:
     """Values of the exporter's chart.
 
     Args:
@@ -45,7 +45,7 @@ def exporter_values(registry: str) -> Values:
         "nodeSelector": {"nvidia.com/gpu.present": "true"},
         "tolerations": _TOLERATIONS,
         "resources": requests("100m", "512Mi"),
-        "serviceMonitor": {"enabled": True},
+        "serviceMonitor": {"enabled": monitored},
     }
 
 
@@ -57,14 +57,15 @@ class GpuSupport(pulumi.ComponentResource):
         name: str,
         cluster: Cluster,
         settings: Gpu,
-        monitors: pulumi.Resource,
+        monitors: pulumi.Resource | None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`monitors` is what defines ServiceMonitor."""
+        """`monitors` is what defines ServiceMonitor; None where nothing reads metrics."""
         super().__init__("falaj:addons:GpuSupport", name, None, opts)
         if not cluster.installed("gpu-operator"):
             registry = cluster.registry("nvcr.io")
             install("nvidia-device-plugin", cluster, NAMESPACE, plugin_values(registry, settings), parent=self)
-            exporter = exporter_values(registry)
-            install("dcgm-exporter", cluster, NAMESPACE, exporter, parent=self, depends_on=[monitors])
+            exporter = exporter_values(registry, monitors is not None)
+            needs = [monitors] if monitors is not None else []
+            install("dcgm-exporter", cluster, NAMESPACE, exporter, parent=self, depends_on=needs)
         self.register_outputs({})

@@ -213,7 +213,7 @@ class Monitoring(pulumi.ComponentResource):
         self, name: str, cluster: Cluster, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("falaj:addons:Monitoring", name, None, opts)
-        before = [cluster.namespace(NODES)]
+        before = [cluster.namespace(NAMESPACE), cluster.namespace(NODES)]
         for route in args.settings.routes:
             if route.secret is not None:
                 key = "url" if route.kind == "webhook" else "password"

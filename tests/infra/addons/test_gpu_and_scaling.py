@@ -25,7 +25,7 @@ def test_a_gpu_is_whole_unless_the_stack_shares_it() -> None:
 def test_both_parts_tolerate_what_gpu_nodes_carry() -> None:
     pool = NodePool.model_validate(document("prod")["substrate"]["nodes"]["inference-gpu"])
     carried = {taint.key for taint in pool.taints("inference-gpu")}
-    for values in (gpu.plugin_values("m", Gpu()), gpu.exporter_values("m")):
+    for values in (gpu.plugin_values("m", Gpu()), gpu.exporter_values("m", True)):
         assert {toleration["key"] for toleration in values["tolerations"]} == carried
 
 
@@ -56,7 +56,7 @@ def test_what_the_site_runs_is_not_installed(part: str, install: Callable[..., A
 
 def test_images_come_from_inside_the_country() -> None:
     assert gpu.plugin_values("m/nvcr.io", Gpu())["image"]["repository"] == "m/nvcr.io/nvidia/k8s-device-plugin"
-    assert gpu.exporter_values("m/nvcr.io")["image"]["repository"] == "m/nvcr.io/nvidia/k8s/dcgm-exporter"
+    assert gpu.exporter_values("m/nvcr.io", True)["image"]["repository"] == "m/nvcr.io/nvidia/k8s/dcgm-exporter"
     assert scaling.metrics_values("m", 2)["image"]["repository"] == "m/metrics-server/metrics-server"
     images = scaling.keda_values("m/ghcr.io", 1)["image"]
     assert {image["registry"] for image in images.values() if isinstance(image, dict)} == {"m/ghcr.io"}
