@@ -25,6 +25,10 @@ class GateError(FalajError):
     """A quality or fairness gate of the contract failed; nothing is promoted."""
 
 
+class StorageError(FalajError):
+    """A folder or bucket cannot be read or written; the message names it and what to set."""
+
+
 class AuditError(FalajError):
     """The audit log was altered, or cannot be written."""
 
