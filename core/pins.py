@@ -69,6 +69,7 @@ class Versions(_Pinned):
     """Engines and languages, as their providers write them."""
 
     kubernetes: Annotated[str, Field(pattern=r"^1\.[0-9]{2}$")]
+    node_image: Annotated[str, Field(pattern=r"^v[0-9]{8}$")]
     python: Annotated[str, Field(pattern=r"^3\.[0-9]{2}$")]
     postgresql: _Version
     mysql: _Version
