@@ -7,13 +7,14 @@ from typing import Any
 
 import pulumi
 from pulumi import ResourceOptions
-from pulumi_aws import cloudwatch, ec2, eks, iam
+from pulumi_aws import ec2, eks, iam
 
 from core.errors import ConfigError
 from core.pins import EksAddon, pins
 from infra.config import Aws
 from infra.config.nodes import LABEL
-from infra.substrates.aws.account import Account, policy, trust
+from infra.substrates.aws.account import Account, pod_trust, policy, trust
+from infra.substrates.aws.logs import log_group
 from infra.substrates.aws.network import Network
 
 _LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
@@ -68,6 +69,10 @@ class Eks(pulumi.ComponentResource):
         self.access = self._access()
         early = [self._addon(addon, []) for addon in _BEFORE_NODES]
         self.node_role = self._node_role()
+        # Nodes that Karpenter makes have the same role; it is given the profile, and so needs no rights in IAM.
+        self.instance_profile = iam.InstanceProfile(
+            "nodes", name=f"{args.account.prefix}-nodes", role=self.node_role.name, opts=self._opts
+        )
         self.nodes = self._nodes(early)
         late = [addon for addon in pins().eks_addons if addon not in _BEFORE_NODES]
         self.addons = [*early, *(self._addon(addon, [self.nodes]) for addon in late)]
@@ -97,18 +102,12 @@ class Eks(pulumi.ComponentResource):
 
     def _cluster(self) -> eks.Cluster:
         account, settings = self._args.account, self._args.settings.cluster
-        logs = cloudwatch.LogGroup(
-            "cluster",
-            name=f"/aws/eks/{self.name}/cluster",
-            kms_key_id=self._args.logs_key,
-            retention_in_days=account.log_days(),
-            tags=account.tags("logs"),
-            opts=self._opts,
-        )
+        path = f"/aws/eks/{self.name}/cluster"
+        logs = log_group("cluster", path, account, self._args.logs_key, self)
         role = iam.Role(
             "cluster",
             name=f"{account.prefix}-cluster",
-            assume_role_policy=trust("eks.amazonaws.com", account, account.arn("eks", f"cluster/{self.name}")),
+            assume_role_policy=trust("eks.amazonaws.com", account, account.cluster),
             opts=self._opts,
         )
         rights = iam.RolePolicyAttachment(
@@ -248,23 +247,10 @@ class Eks(pulumi.ComponentResource):
             return None
         service_account, managed = known[addon]
         account = self._args.account
-        statement = {
-            "Effect": "Allow",
-            "Principal": {"Service": "pods.eks.amazonaws.com"},
-            "Action": ["sts:AssumeRole", "sts:TagSession"],
-            "Condition": {
-                "StringEquals": {
-                    "aws:SourceAccount": account.id,
-                    "aws:RequestTag/kubernetes-namespace": "kube-system",
-                    "aws:RequestTag/kubernetes-service-account": service_account,
-                },
-                "ArnEquals": {"aws:SourceArn": account.arn("eks", f"cluster/{self.name}")},
-            },
-        }
         role = iam.Role(
             addon,
             name=f"{account.prefix}-{addon}",
-            assume_role_policy=policy([statement]),
+            assume_role_policy=pod_trust("kube-system", service_account, account),
             opts=self._opts,
         )
         iam.RolePolicyAttachment(addon, role=role.name, policy_arn=f"{_MANAGED}/{managed}", opts=self._opts)
