@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.errors import ConfigError
+from core.errors import ConfigError, PlanError
 from falaj import console
 from falaj.environment import ROOT
 from tools.build import BIN
@@ -55,16 +55,23 @@ def graph(stack: str, root: Path = ROOT) -> "Graph":
 
     Raises:
         ConfigError: The stack's file is invalid.
-        PlanError: The graph has faults.
+        PlanError: The graph has faults, or would fail once it is deployed.
     """
-    from infra.plan import read_stack, record
+    from infra.checks import faults
+    from infra.config import KEY, parse_config
+    from infra.plan import PROJECT, read_stack, record
     from infra.program import deploy
 
     symbols = {sysconfig.get_path("purelib"): "<site-packages>", sys.prefix: "<environment>", str(root): "<root>"}
     with _programs():
         if prometheus := shutil.which("prometheus"):
             symbols[prometheus] = "<tools>/prometheus"
-        return record(stack, read_stack(root, stack), lambda: deploy(root, _HOME), symbols)
+        config = read_stack(root, stack)
+        found = record(stack, config, lambda: deploy(root, _HOME), symbols)
+    wrong = faults(found, parse_config(config[f"{PROJECT}:{KEY}"], stack))
+    if wrong:
+        raise PlanError(f"{stack} would fail once it is deployed:\n" + "\n".join(f"  {fault}" for fault in wrong))
+    return found
 
 
 @contextmanager

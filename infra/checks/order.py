@@ -1,0 +1,90 @@
+"""What an object needs must be created before it, and deleted after it."""
+
+from collections.abc import Iterator, Mapping
+
+from infra.checks.objects import Objects
+from infra.plan import Resource
+
+_BUILT_IN = (
+    "kubernetes:apps/",
+    "kubernetes:autoscaling/",
+    "kubernetes:batch/",
+    "kubernetes:core/",
+    "kubernetes:networking.k8s.io/",
+    "kubernetes:policy/",
+    "kubernetes:rbac.authorization.k8s.io/",
+    "kubernetes:scheduling.k8s.io/",
+    "kubernetes:storage.k8s.io/",
+    "kubernetes:admissionregistration.k8s.io/",
+    "kubernetes:apiextensions.k8s.io/",
+)
+_DEFINED_BY = {
+    "external-secrets.io": ("external-secrets", "external-secrets"),
+    "gateway.networking.k8s.io": ("envoy-gateway", "gateway-helm"),
+    "gateway.envoyproxy.io": ("envoy-gateway", "gateway-helm"),
+    "monitoring.coreos.com": ("prometheus-operator", "kube-prometheus-stack"),
+    "cert-manager.io": ("cert-manager", "cert-manager"),
+    "kyverno.io": ("kyverno", "kyverno"),
+    "policies.kyverno.io": ("kyverno", "kyverno"),
+    "serving.kserve.io": ("", "kserve-crd"),
+    "karpenter.sh": ("", "karpenter"),
+    "karpenter.k8s.aws": ("", "karpenter"),
+    "keda.sh": ("keda", "keda"),
+    "velero.io": ("", "velero"),
+    "trainer.kubeflow.org": ("", "kubeflow-trainer"),
+    "sparkoperator.k8s.io": ("", "spark-operator"),
+}
+"""API group → what a site may have installed already, and the chart that defines the group's kinds."""
+
+
+def order(objects: Objects, installed: frozenset[str]) -> Iterator[str]:
+    """Objects that could come before their namespace, or before the chart that defines their kind.
+
+    Args:
+        installed: Parts that the site runs already.
+    """
+    before = _Before(objects.by_urn)
+    namespaces = {name: resource.urn for (_, name), resource in objects.of("Namespace").items()}
+    charts = {
+        resource.inputs["chart"].rpartition("/")[2]: resource.urn
+        for resource in objects.graph.resources
+        if resource.type == "kubernetes:helm.sh/v4:Chart"
+    }
+    for resource in objects.graph.resources:
+        if not resource.type.startswith("kubernetes:") or resource.type.endswith(":Namespace"):
+            continue
+        here = f"{resource.type.rpartition(':')[2]} {resource.name}"
+        metadata = resource.inputs.get("metadata", {})
+        namespace = metadata.get("namespace") or resource.inputs.get("namespace")
+        if namespace and namespace not in ("kube-system", "default"):
+            if namespace not in namespaces:
+                yield f"{here} lives in the namespace {namespace}, which is not there"
+            elif namespaces[namespace] not in before.of(resource):
+                yield f"{here} could come before its namespace {namespace}: let it depend on cluster.namespace(…)"
+        if not resource.custom or resource.type.startswith(_BUILT_IN):
+            continue
+        group = resource.type.removeprefix("kubernetes:").partition("/")[0]
+        part, chart = _DEFINED_BY.get(group, ("", ""))
+        if part and part in installed:
+            continue
+        if chart not in charts:
+            yield f"{here} is of the group {group}, which no chart of the stack defines"
+        elif charts[chart] not in before.of(resource):
+            yield f"{here} could come before the chart {chart}, which defines its kind: let it depend on the chart"
+
+
+class _Before:
+    """What is created before a resource: what it depends on, its parents, and theirs."""
+
+    def __init__(self, resources: Mapping[str, Resource]) -> None:
+        self._resources = resources
+        self._found: dict[str, frozenset[str]] = {}
+
+    def of(self, resource: Resource) -> frozenset[str]:
+        if resource.urn not in self._found:
+            self._found[resource.urn] = frozenset()  # A parent may depend on what its child names.
+            direct = {*resource.dependencies, *([resource.parent] if resource.parent else [])}
+            direct |= {resource.provider} if resource.provider else set()
+            above = [self.of(self._resources[urn]) for urn in sorted(direct) if urn in self._resources]
+            self._found[resource.urn] = frozenset(direct).union(*above)
+        return self._found[resource.urn]
