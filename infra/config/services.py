@@ -101,12 +101,16 @@ class Oidc(Model):
     """Holds `client-secret`."""
     audience: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     """What `aud` of a program's token must be; absent means `client_id`."""
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    """What a person's session asks for; some issuers put groups into a token for a scope of that name alone."""
     groups_claim: Annotated[str, Field(min_length=1, max_length=64)] = "groups"
     """Name of the claim that lists a person's groups."""
+    user_claim: Annotated[str, Field(min_length=1, max_length=64)] = "preferred_username"
+    """Name of the claim that services know a caller by; it must be one that no person can change for himself."""
     users: tuple[str, ...] = Field(min_length=1)
     """Groups whose members may use the platform."""
     administrators: tuple[str, ...] = Field(min_length=1)
-    """Groups whose members may see everything and change dashboards."""
+    """Groups whose members may also see metrics, alerts and costs of the platform, and silence alerts."""
 
 
 class Public(Model):

@@ -6,8 +6,8 @@ that an addon cannot be installed without them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import pulumi
 
@@ -87,6 +87,57 @@ class Placement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Backend:
+    """A port of a Kubernetes Service, and the pods behind it.
+
+    Attributes:
+        pods: Labels that select them; the gateway is let in to these alone.
+        pod_port: Where they listen, by number or name; None where it is the Service's own port.
+        weight: Its part of the requests, beside those of the route's other backends.
+    """
+
+    service: str
+    port: int
+    pods: Mapping[str, str] = field(default_factory=dict)
+    pod_port: int | str | None = None
+    weight: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterRoute:
+    """Paths of the gateway that lead to Services of one namespace.
+
+    Whoever comes this way has signed in. The backend learns who by the header X-Falaj-User alone: tokens stay
+    at the gateway.
+
+    Attributes:
+        name: Names the route's objects; one of its own in the stack.
+        prefixes: A request whose path begins with one of them, whole parts between slashes, is the route's.
+            `/` takes what no other route takes.
+        rewrite: Replaces the prefix; None leaves the path as it is.
+        timeout_seconds: For the whole answer; None for none.
+        limit_body: Whether the gateway holds the body back and refuses one above its limit.
+        websockets: Whether connections may be upgraded: bodies are not held back then, and nothing is timed
+            but silence.
+        page: Whether a person opens it, and may leave out the slash at the end of a prefix.
+        who: Groups of `gateway.public.oidc` whose members are let through.
+        headers: Set on each request.
+    """
+
+    name: str
+    namespace: str
+    prefixes: Sequence[str]
+    backends: Sequence[Backend]
+    rewrite: str | None = None
+    timeout_seconds: int | None = 60
+    limit_body: bool = True
+    websockets: bool = False
+    page: bool = False
+    who: Literal["users", "administrators"] = "users"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChartSource:
     """Where a chart is read from, as `helm.v4.Chart` takes it: a folder, an OCI address, or a name and a repository."""
 
@@ -142,6 +193,24 @@ class Cluster(Protocol):
 
     def placement(self, role: Role, pool: str | None = None) -> Placement:
         """Where pods of `role` run: on one pool, or on any that is open to all."""
+
+    def pull_secrets(self, namespace: NamespaceSpec) -> Sequence[str]:
+        """Put the sign-in of the image registry into a namespace.
+
+        A site puts it into the namespace `external-secrets` by itself: what brings all others comes from there.
+
+        Returns:
+            Names for `imagePullSecrets` of its pods; empty where the nodes may pull by themselves.
+        """
+
+    def route(self, route: ClusterRoute) -> None:
+        """Lead paths of the gateway to a namespace that was asked for before.
+
+        The gateway opens it after its own sign-in, whether this is called before or after it.
+
+        Raises:
+            ConfigError: Another route has this name or one of its prefixes.
+        """
 
     def installed(self, part: str) -> bool:
         """Whether the site already runs a part, so that it is used and not installed."""

@@ -9,8 +9,8 @@ NAMESPACE = "kubernetes.io/metadata.name"
 """The label that every namespace has by itself."""
 
 
-def ports(numbers: Sequence[int]) -> list[dict[str, Any]]:
-    """TCP ports."""
+def ports(numbers: Sequence[int | str]) -> list[dict[str, Any]]:
+    """TCP ports, by number or by the name that the pod gives one."""
     return [{"protocol": "TCP", "port": number} for number in numbers]
 
 
@@ -30,7 +30,9 @@ def closed() -> dict[str, Any]:
     return {"podSelector": {}, "policyTypes": ["Ingress"]}
 
 
-def ingress(pods: Mapping[str, str], sources: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> dict[str, Any]:
+def ingress(
+    pods: Mapping[str, str], sources: Sequence[Mapping[str, Any]], numbers: Sequence[int | str]
+) -> dict[str, Any]:
     """`sources` may connect to some ports of the pods; no ports are all."""
     rule: dict[str, Any] = {"from": list(sources)} | ({"ports": ports(numbers)} if numbers else {})
     return {"podSelector": {"matchLabels": dict(pods)}, "policyTypes": ["Ingress"], "ingress": [rule]}

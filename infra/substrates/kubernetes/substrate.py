@@ -15,12 +15,14 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
 from core.errors import ConfigError
+from core.images import lock
 from core.pins import Chart, Image, Manifest, pins
+from infra.addons import envoy_gateway
 from infra.config.nodes import GPU_RESOURCE, Role
 from infra.config.platform import Sources
-from infra.config.services import Gateway
-from infra.substrates.base import GatewaySpec, Probe, Resources, Route, Store, Upstream, Workload
-from infra.substrates.cluster import ChartSource, IdentitySpec, NamespaceSpec, Placement
+from infra.config.services import Gateway, Public
+from infra.substrates.base import GatewaySpec, Probe, Resources, Store, Workload
+from infra.substrates.cluster import Backend, ChartSource, ClusterRoute, IdentitySpec, NamespaceSpec, Placement
 from infra.substrates.kubernetes import gateway, policies
 from infra.substrates.kubernetes.bindings import IdentityBinder, StoreBinding, StoreBindings
 from infra.substrates.kubernetes.placement import Pools, check_fit, placement
@@ -39,6 +41,8 @@ PLATFORM = NamespaceSpec(name="falaj")
 MONITORING = "monitoring"
 """The namespace that Prometheus scrapes from."""
 SECRET_STORE = "falaj"  # noqa: S105
+_SECRETS_OPERATOR = "external-secrets"
+"""Its namespace has no secret that it would have to bring itself."""
 _PRIORITIES = {"system": 1_000_000, "service": 100_000, "batch": 100}
 
 
@@ -71,6 +75,14 @@ class World:
     vendor: str = "vendor"
 
 
+@dataclass(frozen=True)
+class _Entrance:
+    """The open gateway, and what must let a request through before a route takes it."""
+
+    parent: pulumi.Resource
+    policies: Sequence[pulumi.Resource]
+
+
 class KubernetesSubstrate(pulumi.ComponentResource):
     """The cluster. `run` places a service on it, and the rest is what addons ask of it."""
 
@@ -90,6 +102,8 @@ class KubernetesSubstrate(pulumi.ComponentResource):
         self._secrets = dict[tuple[str, str], tuple[Mapping[str, str], pulumi.Resource]]()
         self._workloads = dict[str, Workload]()
         self._parts = dict[str, Sequence[pulumi.Resource]]()
+        self._routes = dict[str, ClusterRoute]()
+        self._entrance: _Entrance | None = None
         self._priorities = {
             priority: PriorityClass(
                 priority_class(priority),
@@ -159,21 +173,17 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             if known != spec:
                 raise ConfigError(f"namespace {spec.name} is asked for with two specifications: use one of them")
             return made
-        tenant = spec.quota is not None
         level = {f"pod-security.kubernetes.io/{mode}": spec.security for mode in ("enforce", "audit", "warn")}
-        attaches = {} if tenant else {gateway.ATTACHES: "allowed"}
         made = Namespace(
             spec.name,
-            metadata=ObjectMetaArgs(
-                name=spec.name, labels={**level, **attaches, "app.kubernetes.io/managed-by": "falaj"}
-            ),
+            metadata=ObjectMetaArgs(name=spec.name, labels={**level, "app.kubernetes.io/managed-by": "falaj"}),
             opts=ResourceOptions.merge(
                 self._options(self), ResourceOptions(depends_on=list(self._parts.get("foundation", ())))
             ),
         )
         self._namespaces[spec.name] = (spec, made)
         options = self._options(made)
-        strict = tenant or spec == PLATFORM
+        strict = spec.quota is not None or spec == PLATFORM
         NetworkPolicy(
             f"{spec.name}/default",
             metadata=ObjectMetaArgs(name="default", namespace=spec.name),
@@ -214,7 +224,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
         return f"{self._world.vendor}/manifests/{pin.name}" if self._world.sources.vendored else pin.address()
 
     def image(self, pin: Image) -> str:
-        return f"{self._world.registry}/{pin.repository}:{pin.version}"
+        return f"{self._world.registry}/{lock().reference(pin)}"
 
     def registry(self, upstream: str) -> str:
         return f"{self._world.registry}/{upstream}"
@@ -265,6 +275,27 @@ class KubernetesSubstrate(pulumi.ComponentResource):
         )
         self._secrets[namespace, name] = (keys, made)
         return made
+
+    def pull_secrets(self, namespace: NamespaceSpec) -> list[str]:
+        name = self._world.pull_secret
+        if name is None:
+            return []
+        self.namespace(namespace)
+        if namespace.name != _SECRETS_OPERATOR:
+            self.secret(namespace.name, name, {".dockerconfigjson": ".dockerconfigjson"})
+        return [object_name(name)]
+
+    def route(self, route: ClusterRoute) -> None:
+        for other in self._routes.values():
+            shared = {*_paths(other)} & {*_paths(route)}
+            if other.name == route.name or shared:
+                raise ConfigError(
+                    f"the routes {other.name} and {route.name} share {', '.join(sorted(shared)) or 'a name'}: "
+                    "give one of them other prefixes and another name"
+                )
+        self._routes[route.name] = route
+        if self._entrance is not None:
+            self._open(route, self._entrance)
 
     def placement(self, role: Role, pool: str | None = None) -> Placement:
         return placement(self._world.pools, role, pool)
@@ -320,55 +351,73 @@ class KubernetesSubstrate(pulumi.ComponentResource):
         return deployment
 
     def gateway(self, spec: GatewaySpec, parent: pulumi.Resource) -> Workload:
-        public = self._settings.public
-        if public is None:
-            raise ConfigError("gateway.public is absent, and a cluster's gateway is public: add it")
+        public = self._public()
         namespace = self.namespace(PLATFORM)
         secrets = [self.secret(PLATFORM.name, public.oidc.client_secret, {"client-secret": "client-secret"})]
         if public.tls.kind == "certificate":
             secrets.append(self.secret(PLATFORM.name, public.tls.secret, {"tls.crt": "tls.crt", "tls.key": "tls.key"}))
-        parameters = self._custom(
+        else:
+            request = gateway.certificate_request(public)
+            secrets.append(
+                self._ours(gateway.NAME, gateway.CERTIFICATES_API, "Certificate", request, parent, [namespace])
+            )
+        parameters = self._ours(
             gateway.NAME,
             gateway.ENVOY_API,
             "EnvoyProxy",
-            gateway.proxy(self._settings, public, self.placement("services"), self._world.load_balancer),
+            gateway.proxy(
+                self._settings,
+                public,
+                self.placement("services"),
+                self._world.load_balancer,
+                [] if self.installed("envoy-gateway") else self.pull_secrets(envoy_gateway.NAMESPACE),
+            ),
             parent,
-            namespace=PLATFORM.name,
-            depends_on=[namespace],
+            [namespace],
         )
-        entrance = self._custom(
+        opened = self._ours(
             gateway.NAME,
             gateway.GATEWAY_API,
             "Gateway",
             gateway.entrance(public),
             parent,
-            namespace=PLATFORM.name,
-            depends_on=[namespace, parameters, *secrets],
+            [namespace, parameters, *secrets],
         )
-        for kind, document in (
-            ("SecurityPolicy", gateway.sign_in(public)),
-            ("ClientTrafficPolicy", gateway.connections()),
-        ):
-            self._custom(
-                gateway.NAME, gateway.ENVOY_API, kind, document, parent, namespace=PLATFORM.name, depends_on=[entrance]
+        # No route is open before everyone who comes must sign in, nor after.
+        made = [
+            self._ours(gateway.NAME, gateway.ENVOY_API, kind, document, parent, [opened])
+            for kind, document in (
+                ("SecurityPolicy", gateway.sign_in(public)),
+                ("ClientTrafficPolicy", gateway.connections()),
             )
+        ]
         if not self.installed("envoy-gateway"):
-            _, proxies = self._known(gateway.DATA_PLANE)
-            NetworkPolicy(
-                f"{gateway.DATA_PLANE}/entrance",
-                metadata=ObjectMetaArgs(name="entrance", namespace=gateway.DATA_PLANE),
-                spec=cast(
-                    Any,
-                    policies.ingress(
-                        gateway.PROXIES,
-                        [{"ipBlock": {"cidr": cidr}} for cidr in public.allow_from],
-                        [gateway.PROXY_PORT],
-                    ),
-                ),
-                opts=self._options(proxies),
+            self._admit(
+                gateway.DATA_PLANE,
+                "entrance",
+                gateway.PROXIES,
+                [{"ipBlock": {"cidr": cidr}} for cidr in public.allow_from],
+                [gateway.PROXY_PORT],
             )
-        for route in spec.routes:
-            self._route(route, spec.upstreams, parent, entrance)
+        for own in spec.routes:
+            upstream = next(upstream for upstream in spec.upstreams if upstream.name == own.upstream)
+            service = next(name for name, found in self._workloads.items() if upstream.port in found.ports.values())
+            self.route(
+                ClusterRoute(
+                    name=gateway.route_name(own.prefix),
+                    namespace=PLATFORM.name,
+                    prefixes=[own.prefix],
+                    backends=[Backend(service=object_name(service), port=upstream.port.number)],
+                    rewrite=own.rewrite,
+                    timeout_seconds=own.timeout_seconds,
+                    limit_body=own.limit_body,
+                    page=own.page,
+                )
+            )
+        self._entrance = _Entrance(parent, made)
+        for route in self._routes.values():
+            self._open(route, self._entrance)
+        self._welcome(public, self._entrance)
         return Workload(
             name=spec.name,
             command=(),
@@ -377,33 +426,75 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             resources=Resources(cpu=0.25, memory_mib=256),
         )
 
-    def _route(
-        self, route: Route, upstreams: Sequence[Upstream], parent: pulumi.Resource, entrance: pulumi.Resource
-    ) -> None:
-        public = self._settings.public
-        if public is None:
+    def _public(self) -> Public:
+        if self._settings.public is None:
             raise ConfigError("gateway.public is absent, and a cluster's gateway is public: add it")
-        upstream = next(upstream for upstream in upstreams if upstream.name == route.upstream)
-        service = next(name for name, workload in self._workloads.items() if upstream.port in workload.ports.values())
-        backend = gateway.Backend(service=object_name(service), port=upstream.port.number)
-        name = gateway.route_name(route)
-        made = self._custom(
-            name,
-            gateway.GATEWAY_API,
-            "HTTPRoute",
-            gateway.route(route, backend, public.hostname),
-            parent,
-            namespace=PLATFORM.name,
-            depends_on=[entrance],
-        )
-        self._custom(
-            name,
-            gateway.ENVOY_API,
-            "BackendTrafficPolicy",
-            gateway.limits(route, self._settings, public.allow_from),
-            parent,
-            namespace=PLATFORM.name,
-            depends_on=[made],
+        return self._settings.public
+
+    def _open(self, route: ClusterRoute, entrance: _Entrance) -> None:
+        """Make a route, after all that limits it and lets it through."""
+        public = self._public()
+        needs = [*entrance.policies]
+        within = (entrance.parent, entrance.policies)
+        if route.who == "administrators":
+            policy = gateway.restriction(route.name, public)
+            needs.append(self._ours(route.name, gateway.ENVOY_API, "SecurityPolicy", policy, *within))
+        limits = gateway.limits(route, self._settings, public.allow_from)
+        needs.append(self._ours(route.name, gateway.ENVOY_API, "BackendTrafficPolicy", limits, *within))
+        if route.namespace != PLATFORM.name:
+            _, away = self._known(route.namespace)
+            needs.append(
+                self._custom(
+                    f"{route.namespace}/{route.name}",
+                    gateway.GRANTS_API,
+                    "ReferenceGrant",
+                    gateway.grant(route, PLATFORM.name),
+                    entrance.parent,
+                    namespace=route.namespace,
+                    depends_on=[away],
+                )
+            )
+            proxies = [policies.peer(gateway.DATA_PLANE, gateway.PROXIES)]
+            for backend in route.backends:
+                name = f"{route.name}-{backend.service}-gateway"
+                self._admit(route.namespace, name, backend.pods, proxies, [backend.pod_port or backend.port])
+        document = gateway.route(route, public.hostname, PLATFORM.name)
+        self._ours(route.name, gateway.GATEWAY_API, "HTTPRoute", document, entrance.parent, needs)
+
+    def _welcome(self, public: Public, entrance: _Entrance) -> None:
+        """The page at `/`, and the paths that sign in and out, which no service answers."""
+        routes = [route for route in self._routes.values() if route.page]
+        pages = gateway.home_page(sorted(route.prefixes[0] for route in routes))
+        page = self._ours(gateway.HOME, gateway.ENVOY_API, "HTTPRouteFilter", pages, entrance.parent, entrance.policies)
+        home = gateway.home_route(public.hostname)
+        self._ours(gateway.HOME, gateway.GATEWAY_API, "HTTPRoute", home, entrance.parent, [page])
+
+    def _ours(
+        self,
+        name: str,
+        version: str,
+        kind: str,
+        spec: Mapping[str, Any],
+        parent: pulumi.Resource,
+        needs: Sequence[pulumi.Resource],
+    ) -> CustomResource:
+        """A custom resource of the gateway, in our own namespace."""
+        return self._custom(name, version, kind, spec, parent, namespace=PLATFORM.name, depends_on=needs)
+
+    def _admit(
+        self,
+        namespace: str,
+        name: str,
+        pods: Mapping[str, str],
+        sources: Sequence[Mapping[str, Any]],
+        ports: Sequence[int | str],
+    ) -> None:
+        _, made = self._known(namespace)
+        NetworkPolicy(
+            f"{namespace}/{name}",
+            metadata=ObjectMetaArgs(name=name, namespace=namespace),
+            spec=cast(Any, policies.ingress(pods, sources, ports)),
+            opts=self._options(made),
         )
 
     def _connections(
@@ -470,6 +561,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
                 {"selector": {"matchLabels": labels(workload.name)}, "endpoints": [endpoint]},
                 options.parent or self,
                 namespace=PLATFORM.name,
+                depends_on=[self.namespace(PLATFORM)],
             )
 
     def _scale(self, workload: Workload, metadata: ObjectMetaArgs, options: ResourceOptions) -> None:
@@ -558,6 +650,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
     ) -> CustomResource:
         """A custom resource, after the part that knows its kind."""
         owners = {
+            "cert-manager.io": "cert-manager",
             "external-secrets.io": "external-secrets",
             "gateway.networking.k8s.io": "envoy-gateway",
             "gateway.envoyproxy.io": "envoy-gateway",
@@ -590,6 +683,11 @@ def _ways_out(bindings: Sequence[StoreBinding]) -> list[dict[str, Any]]:
         if rule not in found:
             found.append(rule)
     return found
+
+
+def _paths(route: ClusterRoute) -> list[str]:
+    """The prefixes of a route, as they are compared."""
+    return [prefix.rstrip("/") or "/" for prefix in route.prefixes]
 
 
 def _secret_type(keys: Mapping[str, str]) -> str:

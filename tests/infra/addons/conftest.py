@@ -11,7 +11,7 @@ from core.errors import ConfigError
 from core.pins import Chart, Image, Manifest
 from infra.config.nodes import Role
 from infra.plan import Graph, Resource, record
-from infra.substrates.cluster import ChartSource, IdentitySpec, NamespaceSpec, Placement
+from infra.substrates.cluster import ChartSource, ClusterRoute, IdentitySpec, NamespaceSpec, Placement
 
 
 @dataclass
@@ -26,6 +26,7 @@ class NotingCluster:
     namespaces: dict[str, NamespaceSpec] = field(default_factory=dict)
     identities: list[IdentitySpec] = field(default_factory=list)
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
+    routes: list[ClusterRoute] = field(default_factory=list)
     _made: dict[str, pulumi.Resource] = field(default_factory=dict)
 
     def namespace(self, spec: NamespaceSpec) -> pulumi.Resource:
@@ -57,6 +58,13 @@ class NotingCluster:
 
     def placement(self, role: Role, pool: str | None = None) -> Placement:
         return Placement(node_selector={"falaj.ae/pool": pool or role}, tolerations=[])
+
+    def pull_secrets(self, namespace: NamespaceSpec) -> list[str]:
+        self.namespace(namespace)
+        return ["registry"]
+
+    def route(self, route: ClusterRoute) -> None:
+        self.routes.append(route)
 
     def installed(self, part: str) -> bool:
         return part in self.parts

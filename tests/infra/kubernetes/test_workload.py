@@ -4,8 +4,8 @@ import pytest
 
 from core.errors import ConfigError
 from infra.config.kubernetes import NodeSelection, SiteStores
-from infra.substrates.base import Port, Probe, Resources, Route, SecretKey, Store, Workload
-from infra.substrates.cluster import IdentitySpec, Permission, Placement
+from infra.substrates.base import Port, Probe, Resources, SecretKey, Store, Workload
+from infra.substrates.cluster import Backend, ClusterRoute, IdentitySpec, Permission, Placement
 from infra.substrates.kubernetes import gateway
 from infra.substrates.kubernetes.bindings import SecretFile, StoreBinding
 from infra.substrates.kubernetes.placement import check_fit, placement
@@ -100,9 +100,17 @@ def test_a_site_gives_no_rights_in_a_cloud() -> None:
 
 def test_a_page_is_found_without_its_slash() -> None:
     found = gateway.route(
-        Route(prefix="/mlflow/", upstream="mlflow", rewrite="/", timeout_seconds=None, page=True),
-        gateway.Backend(service="mlflow", port=5000),
+        ClusterRoute(
+            name="mlflow",
+            namespace="falaj",
+            prefixes=["/mlflow/"],
+            backends=[Backend(service="mlflow", port=5000)],
+            rewrite="/",
+            timeout_seconds=None,
+            page=True,
+        ),
         "ml.example.ae",
+        "falaj",
     )
     prefix, exact = found["rules"]
     assert prefix["timeouts"] == {"request": "0s"}
