@@ -45,3 +45,8 @@ def spec(running: Environment, model: str, version: int | None = None) -> ModelS
         raise ConfigError(
             f"{model} has no version {version} in {running.platform.model_repository}: {error}"
         ) from error
+
+
+def infer_url(running: Environment, model: str, version: int | None = None) -> str:
+    """Where requests to `model` go; without a version, to the live one."""
+    return f"{running.platform.runtime_url}/v2/models/{model}" + (f"/versions/{version}" if version else "") + "/infer"

@@ -22,7 +22,7 @@ def show(running: Environment, name: str) -> None:
     contract = load_contract(environment.ROOT / "datasets" / name / "contract.yaml")
     newest = _newest(contract)
     spec = repository.spec(running, name)
-    url = f"{running.platform.runtime_url}/v2/models/{name}/infer"
+    url = repository.infer_url(running, name)
     for entity, target in newest:
         response = httpx.post(url, json=by_id(spec, [entity]), timeout=30)
         if response.status_code == httpx.codes.NOT_FOUND:

@@ -41,27 +41,26 @@ def predict(
         rows = _rows(features, file)
         labels = [str(number) for number in range(len(rows))]
         requests = [_by_features(spec, rows[at : at + MAX_ROWS]) for at in range(0, len(rows), MAX_ROWS)]
-    answers = ask(running.platform.runtime_url, model, version, requests)
+    answers = ask(repository.infer_url(running, model, version), model, requests)
     _show(labels, answers, as_json)
 
 
-def ask(url: str, model: str, version: int | None, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """POST each request to the model's infer endpoint.
+def ask(url: str, model: str, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """POST each request to the model's infer endpoint `url`.
 
     Raises:
         ServiceError: The runtime cannot be reached or refuses; the message holds its reason.
     """
-    path = f"{url}/v2/models/{model}" + (f"/versions/{version}" if version else "") + "/infer"
     answers = []
     try:
         with httpx.Client(timeout=30) as client:
             for request in requests:
-                response = client.post(path, json=request)
+                response = client.post(url, json=request)
                 if response.status_code != httpx.codes.OK:
                     raise ServiceError(f"{model} refused ({response.status_code}): {_reason(response)}")
                 answers.append(response.json())
     except httpx.HTTPError as error:
-        raise ServiceError(f"no answer from {path} ({error}): see `falaj status`") from error
+        raise ServiceError(f"no answer from {url} ({error}): see `falaj status`") from error
     return answers
 
 

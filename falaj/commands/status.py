@@ -99,5 +99,5 @@ def _model(running: Environment, name: str) -> dict[str, Any]:
         "name": name,
         "live": live.live,
         "previous": live.previous,
-        "address": f"{running.platform.runtime_url}/v2/models/{name}/infer",
+        "address": repository.infer_url(running, name),
     }
