@@ -23,6 +23,8 @@ class Store:
     kind: Literal["folder", "database", "key"]
     data_class: DataClass = "platform"
     """Decides key, retention and tags; in the cloud a folder is a prefix, by its name, of the class's bucket."""
+    engine: Literal["postgresql", "mysql"] = "postgresql"
+    """Of a database."""
 
 
 ARTIFACTS = Store("artifacts", "folder", "artifacts")
@@ -38,6 +40,8 @@ PSEUDONYM_KEY = Store("pseudonym", "key", "raw")
 RAW = Store("raw", "folder", "raw")
 CURATED = Store("curated", "folder", "curated")
 PIPELINE_ARTIFACTS = Store("pipelines", "folder", "artifacts")
+PIPELINE_RUNS = Store("pipeline-runs", "database", engine="mysql")
+PIPELINE_METADATA = Store("pipeline-metadata", "database")
 AUDIT_LOG = Store("audit", "folder", "audit")
 LINEAGE = Store("lineage", "folder", "audit")
 

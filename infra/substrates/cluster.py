@@ -14,7 +14,8 @@ import pulumi
 from core.pins import Chart, Image, Manifest
 from infra.config.nodes import Role, Taint
 from infra.config.platform import Quota
-from infra.substrates.base import Store
+from infra.config.services import Size
+from infra.substrates.base import SecretKey, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class NamespaceSpec:
         callers: Namespaces whose pods may connect to this one's.
         webhooks: Ports of its pods that the API server itself connects to, for admission or as an extended API.
         quota: The most that its pods may request; None leaves it open, for the platform's own parts.
+        container: What a container gets that asks for nothing, where there is a quota; None for little.
+        isolated: Whether its own pods may not connect to each other either, but where a policy lets them.
     """
 
     name: str
@@ -33,6 +36,8 @@ class NamespaceSpec:
     callers: Sequence[str] = ()
     webhooks: Sequence[int] = ()
     quota: Quota | None = None
+    container: Size | None = None
+    isolated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +143,21 @@ class ClusterRoute:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Access:
+    """What a container needs in order to use some stores, beside its identity.
+
+    Attributes:
+        environment: Variables whose values anyone may see.
+        secrets: Variables whose values the secret store holds.
+        files: Such as the certificate of a private authority: where the container looks for each.
+    """
+
+    environment: Mapping[str, pulumi.Input[str]]
+    secrets: Mapping[str, SecretKey]
+    files: Mapping[str, SecretKey]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChartSource:
     """Where a chart is read from, as `helm.v4.Chart` takes it: a folder, an OCI address, or a name and a repository."""
 
@@ -171,8 +191,8 @@ class Cluster(Protocol):
     def chart(self, pin: Chart) -> ChartSource:
         """Where a chart comes from: its own repository, the stack's mirror or the vendored folder."""
 
-    def manifest(self, pin: Manifest) -> str:
-        """Address or path of a manifest or kustomization at its pin."""
+    def manifest(self, pin: Manifest, folder: str = "") -> str:
+        """Address or path of a manifest or kustomization at its pin, or of a folder in it."""
 
     def image(self, pin: Image) -> str:
         """Full name of an image in a registry inside the country, by digest where the lock has one."""
@@ -183,12 +203,35 @@ class Cluster(Protocol):
     def identity(self, spec: IdentitySpec) -> pulumi.Resource:
         """Give a service account exactly these rights; its pods depend on this."""
 
-    def secret(self, namespace: str, name: str, keys: Mapping[str, str]) -> pulumi.Resource:
+    def secret(self, namespace: str, name: str, keys: Mapping[str, str], called: str | None = None) -> pulumi.Resource:
         """Put a secret of the stack's secret store into a namespace.
 
         Args:
             name: In the secret store; the Kubernetes secret has it with `/` made `-`.
             keys: Key of the Kubernetes secret → key in the secret store.
+            called: Name of the Kubernetes secret, where something asks for one of its own.
+        """
+
+    def uri(self, store: Store) -> str:
+        """Address of a store, as `Substrate.uri`."""
+
+    def access(self, stores: Sequence[Store]) -> Access:
+        """What a container needs in order to use the stores.
+
+        Raises:
+            ConfigError: Two of them set a variable differently.
+        """
+
+    @property
+    def control_plane(self) -> Sequence[pulumi.Input[str]]:
+        """Networks of the API servers, for pods of namespaces with a quota that call them."""
+
+    def connect(self, namespace: str, pods: Mapping[str, str], services: Sequence[str]) -> None:
+        """Let pods of another namespace call services of ours, past the gateway.
+
+        Args:
+            pods: Labels that select them; none are all of the namespace.
+            services: Names of workloads that run already.
         """
 
     def placement(self, role: Role, pool: str | None = None) -> Placement:

@@ -1,6 +1,6 @@
 """A Kubernetes cluster as a substrate: services become workloads of it, stores and identities come from outside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,8 +21,8 @@ from infra.addons import envoy_gateway
 from infra.config.nodes import GPU_RESOURCE, Role
 from infra.config.platform import Sources
 from infra.config.services import Gateway, Public
-from infra.substrates.base import GatewaySpec, Probe, Resources, Store, Workload
-from infra.substrates.cluster import Backend, ChartSource, ClusterRoute, IdentitySpec, NamespaceSpec, Placement
+from infra.substrates.base import GatewaySpec, Probe, Resources, SecretKey, Store, Workload
+from infra.substrates.cluster import Access, Backend, ChartSource, ClusterRoute, IdentitySpec, NamespaceSpec, Placement
 from infra.substrates.kubernetes import gateway, policies
 from infra.substrates.kubernetes.bindings import IdentityBinder, StoreBinding, StoreBindings
 from infra.substrates.kubernetes.placement import Pools, check_fit, placement
@@ -30,6 +30,7 @@ from infra.substrates.kubernetes.workload import (
     CONFIGURATION,
     SCRATCH,
     labels,
+    merge,
     object_name,
     pod,
     priority_class,
@@ -54,6 +55,7 @@ class World:
         registry: Host and path, inside the country, below which every image lies by its upstream name.
         pull_secret: In the stack's secret store; None where nodes may pull by themselves.
         secret_provider: Of External Secrets' store; None where someone else puts secrets into namespaces.
+        secret_access: Lets that store's reader at one secret; None where it may read all by itself.
         control_plane: Networks that the API servers call webhooks from.
         load_balancer: Annotations of the gateway's Service.
         vendor: Folder of vendored charts and manifests.
@@ -71,6 +73,7 @@ class World:
     storage_class: str
     control_plane: Sequence[pulumi.Input[str]]
     load_balancer: Mapping[str, str]
+    secret_access: Callable[[str], pulumi.Resource] | None = None
     installed: Sequence[str] = ()
     vendor: str = "vendor"
 
@@ -190,8 +193,9 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             spec=cast(Any, policies.denied() if strict else policies.closed()),
             opts=options,
         )
-        if spec != PLATFORM:
-            callers = [policies.peer(caller) for caller in (spec.name, *spec.callers)]
+        within = [] if spec.isolated or spec == PLATFORM else [spec.name]
+        callers = [policies.peer(caller) for caller in (*within, *spec.callers)]
+        if callers:
             NetworkPolicy(
                 f"{spec.name}/callers",
                 metadata=ObjectMetaArgs(name="callers", namespace=spec.name),
@@ -220,8 +224,10 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             return ChartSource(chart=pin.oci, version=pin.version, repository=None)
         return ChartSource(chart=pin.name, version=pin.version, repository=pin.repository)
 
-    def manifest(self, pin: Manifest) -> str:
-        return f"{self._world.vendor}/manifests/{pin.name}" if self._world.sources.vendored else pin.address()
+    def manifest(self, pin: Manifest, folder: str = "") -> str:
+        if not self._world.sources.vendored:
+            return pin.address(folder)
+        return f"{self._world.vendor}/manifests/{pin.name}/{folder}".rstrip("/")
 
     def image(self, pin: Image) -> str:
         return f"{self._world.registry}/{lock().reference(pin)}"
@@ -243,27 +249,29 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             )
         return made or namespace
 
-    def secret(self, namespace: str, name: str, keys: Mapping[str, str]) -> pulumi.Resource:
+    def secret(self, namespace: str, name: str, keys: Mapping[str, str], called: str | None = None) -> pulumi.Resource:
         _, within = self._known(namespace)
+        called = called or object_name(name)
         if self._world.secret_provider is None:
             return within
-        if (namespace, name) in self._secrets:
-            known, made = self._secrets[namespace, name]
+        if (namespace, called) in self._secrets:
+            known, made = self._secrets[namespace, called]
             if known != keys:
                 raise ConfigError(f"secret {name} is asked for in namespace {namespace} with two sets of keys: use one")
             return made
+        granted = [self._world.secret_access(name)] if self._world.secret_access is not None else []
         data = [
             {"secretKey": key, "remoteRef": {"key": name, "property": value}} for key, value in sorted(keys.items())
         ]
         made = self._custom(
-            f"{namespace}/{object_name(name)}",
+            f"{namespace}/{called}",
             "external-secrets.io/v1",
             "ExternalSecret",
             {
                 "refreshInterval": "1h",
                 "secretStoreRef": {"kind": "ClusterSecretStore", "name": SECRET_STORE},
                 "target": {
-                    "name": object_name(name),
+                    "name": called,
                     "creationPolicy": "Owner",
                     "template": {"type": _secret_type(keys)},
                 },
@@ -271,10 +279,49 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             },
             within,
             namespace=namespace,
-            depends_on=[self._secret_store()],
+            depends_on=[self._secret_store(), *granted],
         )
-        self._secrets[namespace, name] = (keys, made)
+        self._secrets[namespace, called] = (keys, made)
         return made
+
+    def access(self, stores: Sequence[Store]) -> Access:
+        environment = dict[str, pulumi.Input[str]]()
+        secrets = dict[str, SecretKey]()
+        files = dict[str, SecretKey]()
+        for binding in (self._world.stores.bind(store) for store in stores):
+            merge("these stores", environment, binding.environment)
+            merge("these stores", secrets, binding.secrets)
+            files.update({file.path: file.value for file in binding.files})
+        return Access(environment=environment, secrets=secrets, files=files)
+
+    @property
+    def control_plane(self) -> Sequence[pulumi.Input[str]]:
+        return self._world.control_plane
+
+    def connect(self, namespace: str, pods: Mapping[str, str], services: Sequence[str]) -> None:
+        _, within = self._known(namespace)
+        for service in services:
+            self.url("", service)
+            numbers = [port.number for port in self._workloads[service].ports.values()]
+            there = policies.peer(PLATFORM.name, labels(service))
+            for where, name, document in (
+                (
+                    namespace,
+                    f"to-{object_name(service)}",
+                    policies.egress(pods, [{"to": [there], "ports": policies.ports(numbers)}]),
+                ),
+                (
+                    PLATFORM.name,
+                    f"{object_name(service)}-{namespace}",
+                    policies.ingress(labels(service), [policies.peer(namespace, pods)], numbers),
+                ),
+            ):
+                NetworkPolicy(
+                    f"{where}/{name}",
+                    metadata=ObjectMetaArgs(name=name, namespace=where),
+                    spec=cast(Any, document),
+                    opts=self._options(within),
+                )
 
     def pull_secrets(self, namespace: NamespaceSpec) -> list[str]:
         name = self._world.pull_secret
@@ -617,10 +664,15 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             opts=options,
         )
         # A GPU is never given by default: whoever needs one asks for it.
+        given = spec.container
         default = {
             "type": "Container",
-            "default": {"cpu": "1", "memory": "1Gi"},
-            "defaultRequest": {"cpu": "100m", "memory": "256Mi"},
+            "default": {"cpu": "1", "memory": "1Gi"}
+            if given is None
+            else {"cpu": f"{round(2000 * given.cpu)}m", "memory": f"{given.memory_mib}Mi"},
+            "defaultRequest": {"cpu": "100m", "memory": "256Mi"}
+            if given is None
+            else {"cpu": f"{round(1000 * given.cpu)}m", "memory": f"{given.memory_mib}Mi"},
         }
         LimitRange(
             f"{spec.name}/defaults",

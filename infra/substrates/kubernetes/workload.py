@@ -143,8 +143,8 @@ def _environment(workload: Workload, bindings: Sequence[StoreBinding]) -> list[d
         (workload.environment, workload.secrets),
         *((binding.environment, binding.secrets) for binding in bindings),
     ]:
-        _merge(workload.name, plain, values)
-        _merge(workload.name, secret, secrets)
+        merge(workload.name, plain, values)
+        merge(workload.name, secret, secrets)
     both = sorted(plain.keys() & secret.keys())
     if both:
         raise ConfigError(f"{workload.name}: {both[0]} is set both in clear and from a secret: keep the secret")
@@ -156,7 +156,12 @@ def _environment(workload: Workload, bindings: Sequence[StoreBinding]) -> list[d
     return found
 
 
-def _merge(workload: str, into: dict[str, Any], values: Mapping[str, Any]) -> None:
+def merge(workload: str, into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Add variables to those of a container.
+
+    Raises:
+        ConfigError: One is set already, to something else.
+    """
     for key, value in values.items():
         if into.setdefault(key, value) is not value and into[key] != value:
             raise ConfigError(f"{workload}: two of its stores set {key} differently, and a container has one of each")

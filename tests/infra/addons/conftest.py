@@ -1,6 +1,6 @@
 """A cluster that notes what addons ask of it, and the graph that they make of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -11,7 +11,8 @@ from core.errors import ConfigError
 from core.pins import Chart, Image, Manifest
 from infra.config.nodes import Role
 from infra.plan import Graph, Resource, record
-from infra.substrates.cluster import ChartSource, ClusterRoute, IdentitySpec, NamespaceSpec, Placement
+from infra.substrates.base import SecretKey, Store
+from infra.substrates.cluster import Access, ChartSource, ClusterRoute, IdentitySpec, NamespaceSpec, Placement
 
 
 @dataclass
@@ -27,6 +28,13 @@ class NotingCluster:
     identities: list[IdentitySpec] = field(default_factory=list)
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     routes: list[ClusterRoute] = field(default_factory=list)
+    connections: list[tuple[str, dict[str, str], list[str]]] = field(default_factory=list)
+    environment: Mapping[str, dict[str, str]] = field(
+        default_factory=lambda: {
+            "AWS": {"AWS_REGION": "me-central-1"},
+            "MYSQL": {"MYSQL_HOST": "mysql.example.ae", "MYSQL_PORT": "3306"},
+        }
+    )
     _made: dict[str, pulumi.Resource] = field(default_factory=dict)
 
     def namespace(self, spec: NamespaceSpec) -> pulumi.Resource:
@@ -39,8 +47,8 @@ class NotingCluster:
             chart=pin.oci or pin.name, version=pin.version, repository=None if pin.oci else pin.repository
         )
 
-    def manifest(self, pin: Manifest) -> str:
-        return pin.address()
+    def manifest(self, pin: Manifest, folder: str = "") -> str:
+        return pin.address(folder)
 
     def image(self, pin: Image) -> str:
         return f"mirror.example.ae/{pin.repository}:{pin.version}"
@@ -52,9 +60,34 @@ class NotingCluster:
         self.identities.append(spec)
         return self._once("Identity", f"{spec.namespace}-{spec.account}")
 
-    def secret(self, namespace: str, name: str, keys: Mapping[str, str]) -> pulumi.Resource:
-        self.secrets[f"{namespace}/{name}"] = dict(keys)
-        return self._once("Secret", f"{namespace}-{name.replace('/', '-')}")
+    def secret(self, namespace: str, name: str, keys: Mapping[str, str], called: str | None = None) -> pulumi.Resource:
+        self.secrets[f"{namespace}/{called or name}"] = dict(keys)
+        return self._once("Secret", f"{namespace}-{(called or name).replace('/', '-')}")
+
+    def uri(self, store: Store) -> str:
+        return {"folder": f"s3://falaj-test-{store.data_class}/{store.name}"}.get(store.kind, store.name)
+
+    def access(self, stores: Sequence[Store]) -> Access:
+        """As a site's stores answer."""
+        environment: dict[str, pulumi.Input[str]] = {}
+        secrets: dict[str, SecretKey] = {}
+        files: dict[str, SecretKey] = {}
+        for store in stores:
+            if store.kind == "key":
+                files[f"/etc/falaj-keys/{store.name}/key"] = SecretKey(secret=f"falaj/{store.name}", key="key")
+                continue
+            server = "AWS" if store.kind == "folder" else store.engine.upper()
+            environment |= self.environment.get(server, {})
+            secrets[f"{server}_PASSWORD"] = SecretKey(secret=f"falaj/{server.lower()}", key="password")
+            files[f"/etc/falaj-authorities/{server.lower()}.crt"] = SecretKey(secret="site-authority", key="ca.crt")
+        return Access(environment=environment, secrets=secrets, files=files)
+
+    @property
+    def control_plane(self) -> list[str]:
+        return ["10.50.0.0/24"]
+
+    def connect(self, namespace: str, pods: Mapping[str, str], services: Sequence[str]) -> None:
+        self.connections.append((namespace, dict(pods), list(services)))
 
     def placement(self, role: Role, pool: str | None = None) -> Placement:
         return Placement(node_selector={"falaj.ae/pool": pool or role}, tolerations=[])
