@@ -1,4 +1,5 @@
-"""Put the engine and the servers that this machine lacks into `.tools/bin`: `python -m tools.build`.
+"""Put the programs that this machine lacks into `.tools/bin`: `python -m tools.build`, and for vendoring
+`python -m tools.build vendor`.
 
 A recent enough program on PATH is used as it is. Where none is, the pinned one is built from its Go
 module, once; a later call compares a stamp and returns. Each folder beside this file holds the
@@ -107,6 +108,34 @@ PROMETHEUS = Tool(
     tags="remove_all_sd",
     beside=("promtool",),
 )
+HELM = Tool(
+    folder="helm",
+    programs=(Program(name="helm", package="helm.sh/helm/v3/cmd/helm"),),
+    version="3.22.0",
+    # That the Kubernetes provider carries is of version 3 too, and reads charts in the same way.
+    minimum=(3, 14),
+    install="https://helm.sh/docs/intro/install/",
+    stamped="helm.sh/helm/v3/internal/version.version",
+)
+KUSTOMIZE = Tool(
+    folder="kustomize",
+    programs=(Program(name="kustomize", package="sigs.k8s.io/kustomize/kustomize/v5"),),
+    version="5.8.2",
+    minimum=(5, 0),
+    install="https://kubectl.docs.kubernetes.io/installation/kustomize/",
+    stamped="sigs.k8s.io/kustomize/api/provenance.version",
+)
+CRANE = Tool(
+    folder="crane",
+    programs=(Program(name="crane", package="github.com/google/go-containerregistry/cmd/crane"),),
+    version="0.22.1",
+    minimum=(0, 19),
+    install="https://github.com/google/go-containerregistry/releases",
+    stamped="github.com/google/go-containerregistry/cmd/crane/cmd.Version",
+)
+# The engine and its language host come from one place, so that their versions fit.
+GROUPS = {"engine": ((PULUMI, LANGUAGE_HOST), (PROMETHEUS,)), "vendor": ((HELM,), (KUSTOMIZE,), (CRANE,))}
+"""What is wanted together, by its name: tools that come from one place each."""
 
 
 @dataclass
@@ -164,7 +193,7 @@ def _lack(tool: Tool, stamp: _Stamp) -> str | None:
     executable = shutil.which(name, path=search_path())
     if executable is None:
         return f"no {name} on PATH"
-    argument = "version" if name == "pulumi" else "--version"
+    argument = "--version" if tool is PROMETHEUS else "version"
     version = _version(executable, [argument], stamp)
     if version is None:
         return f"{executable} does not tell its version"
@@ -315,8 +344,8 @@ def _remove(tool: Tool, stamp: _Stamp) -> None:
         (BIN / name).unlink(missing_ok=True)
 
 
-def ensure() -> None:
-    """Have every tool, from PATH or built.
+def ensure(group: str = "engine") -> None:
+    """Have every tool of a group, from PATH or built.
 
     Raises:
         BuildError: A tool is missing and cannot be built.
@@ -325,10 +354,9 @@ def ensure() -> None:
     with _only_one():
         stamp = _Stamp.read(path)
         try:
-            # The engine and its language host come from one place, so that their versions fit.
-            for group in ((PULUMI, LANGUAGE_HOST), (PROMETHEUS,)):
-                reason = _lack(group[0], stamp)
-                for tool in group:
+            for together in GROUPS[group]:
+                reason = _lack(together[0], stamp)
+                for tool in together:
                     if reason is None:
                         _remove(tool, stamp)
                     elif not _is_built(tool, stamp):
@@ -338,8 +366,12 @@ def ensure() -> None:
 
 
 def main() -> int:
+    wanted = sys.argv[1:] or ["engine"]
     try:
-        ensure()
+        for group in wanted:
+            if group not in GROUPS:
+                raise ConfigError(f"there is no group {group} of tools: name one of {', '.join(GROUPS)}")
+            ensure(group)
     except (BuildError, ConfigError) as error:
         _say(f"error: {error}\n")
         return 1

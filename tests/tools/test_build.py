@@ -152,7 +152,11 @@ def test_a_failure_comes_with_its_remedy(output: str, hint: str) -> None:
     assert PULUMI.install in text
 
 
-@pytest.mark.parametrize("tool", [build.PULUMI, build.LANGUAGE_HOST, build.PROMETHEUS], ids=lambda tool: tool.folder)
+@pytest.mark.parametrize(
+    "tool",
+    [tool for group in build.GROUPS.values() for together in group for tool in together],
+    ids=lambda tool: tool.folder,
+)
 def test_pins_and_module_files_agree(tool: Tool) -> None:
     text = (build.ROOT / "tools" / tool.folder / "go.mod").read_text()
     for program in tool.programs:
@@ -167,3 +171,11 @@ def test_the_engine_finds_its_programs() -> None:
     path = engine_environment()["PATH"]
     for name in ("pulumi", "pulumi-language-python", "prometheus", "promtool", "python"):
         assert shutil.which(name, path=path), f"{name}: run `make tools`"
+
+
+def test_a_group_that_is_not_known_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["build", "moon"])
+    assert build.main() == 1
+    assert "there is no group moon of tools: name one of engine, vendor" in capsys.readouterr().err
