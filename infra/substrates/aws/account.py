@@ -66,6 +66,11 @@ class Account:
         return {"data-class": data_class, "retention": f"{self.retention[data_class]}d", **others}
 
     @property
+    def cluster(self) -> str:
+        """ARN of the stack's cluster."""
+        return self.arn("eks", f"cluster/{self.prefix}")
+
+    @property
     def trail(self) -> str:
         """ARN of the stack's trail."""
         return self.arn("cloudtrail", f"trail/{self.prefix}")
@@ -112,5 +117,23 @@ def trust(service: str, account: Account, source: str | None = None) -> str:
         "Principal": {"Service": service},
         "Action": "sts:AssumeRole",
         "Condition": condition,
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def pod_trust(namespace: str, service_account: str, account: Account) -> str:
+    """Who may take a role: the pods of one service account of the stack's cluster, through EKS Pod Identity."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "pods.eks.amazonaws.com"},
+        "Action": ["sts:AssumeRole", "sts:TagSession"],
+        "Condition": {
+            "StringEquals": {
+                "aws:SourceAccount": account.id,
+                "aws:RequestTag/kubernetes-namespace": namespace,
+                "aws:RequestTag/kubernetes-service-account": service_account,
+            },
+            "ArnEquals": {"aws:SourceArn": account.cluster},
+        },
     }
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})

@@ -11,6 +11,7 @@ from core.pins import pins
 from infra.config.aws import Cache as CacheConfig
 from infra.substrates.aws.account import Account
 from infra.substrates.aws.network import Network
+from infra.substrates.aws.secrets import empty_secret, secret_name
 
 PORT = 6379
 _USER = "features"
@@ -103,16 +104,9 @@ class Cache(pulumi.ComponentResource):
         self.address = (
             self.group.configuration_endpoint_address if self.clustered else self.group.primary_endpoint_address
         )
-        self.secret = f"{account.prefix}/{name}"
+        secret = empty_secret(name, f"The user of {prefix}", account, args.key, self, "features")
+        self.secret = secret_name(account, name)
         """Name of the secret that holds `username` and `password`."""
-        secret = secretsmanager.Secret(
-            name,
-            name=self.secret,
-            description=f"The user of {prefix}",
-            kms_key_id=args.key,
-            tags=account.tags("features"),
-            opts=account.kept(self),
-        )
         content = pulumi.Output.json_dumps({"username": _USER, "password": password.result})
         self.ready = secretsmanager.SecretVersion(name, secret_id=secret.id, secret_string=content, opts=options)
         self.register_outputs({"address": self.address})

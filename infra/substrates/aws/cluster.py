@@ -68,12 +68,12 @@ class Eks(pulumi.ComponentResource):
         self.security_group = self.cluster.vpc_config.cluster_security_group_id.apply(lambda group: group or "")
         self.access = self._access()
         early = [self._addon(addon, []) for addon in _BEFORE_NODES]
-        self.node_role = self._node_role()
+        self.node_role, rights = self._node_role()
         # Nodes that Karpenter makes have the same role; it is given the profile, and so needs no rights in IAM.
         self.instance_profile = iam.InstanceProfile(
             "nodes", name=f"{args.account.prefix}-nodes", role=self.node_role.name, opts=self._opts
         )
-        self.nodes = self._nodes(early)
+        self.nodes = self._nodes([*early, *rights, *self.access])
         late = [addon for addon in pins().eks_addons if addon not in _BEFORE_NODES]
         self.addons = [*early, *(self._addon(addon, [self.nodes]) for addon in late)]
         self.register_outputs({"name": self.cluster.name, "endpoint": self.cluster.endpoint})
@@ -166,7 +166,8 @@ class Eks(pulumi.ComponentResource):
             )
         return found
 
-    def _node_role(self) -> iam.Role:
+    def _node_role(self) -> tuple[iam.Role, list[pulumi.Resource]]:
+        """The role of all nodes, and its rights, without which none joins or leaves."""
         statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
         role = iam.Role(
             "nodes",
@@ -174,9 +175,11 @@ class Eks(pulumi.ComponentResource):
             assume_role_policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
             opts=self._opts,
         )
-        for managed in ("AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly"):
+        rights: list[pulumi.Resource] = [
             iam.RolePolicyAttachment(managed, role=role.name, policy_arn=f"{_MANAGED}/{managed}", opts=self._opts)
-        return role
+            for managed in ("AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly")
+        ]
+        return role, rights
 
     def _nodes(self, depends_on: Sequence[pulumi.Resource]) -> eks.NodeGroup:
         account, system = self._args.account, self._args.settings.system

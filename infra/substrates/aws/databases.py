@@ -1,21 +1,53 @@
 """RDS: PostgreSQL for the registries, MySQL for pipelines that want it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import pulumi
 from pulumi import ResourceOptions
-from pulumi_aws import ec2, rds, secretsmanager
-from pulumi_random import RandomPassword
+from pulumi_aws import ec2, rds
 
 from core.pins import pins
 from infra.config.aws import Database as DatabaseConfig
 from infra.substrates.aws.account import Account
+from infra.substrates.aws.logs import log_group
 from infra.substrates.aws.network import Network
+from infra.substrates.aws.secrets import empty_secret
+from infra.substrates.base import Store
 
-_USER = "falaj"
+Engine = Literal["postgresql", "mysql"]
+AUTHORITY = "/app/infra/data/rds-me-central-1.pem"
+"""Where the platform's image has the certificates of Amazon's authorities, which sign those of the instances.
+
+They are those of https://truststore.pki.rds.amazonaws.com/me-central-1/me-central-1-bundle.pem.
+"""
+_MASTER = "falaj"
 _PORTS = {"postgresql": 5432, "mysql": 3306}
-_PASSWORD_LENGTH = 40
+_LOGS = {"postgresql": ("postgresql", "upgrade"), "mysql": ("error", "slowquery")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """A user of its own, with databases and a secret that no other user has.
+
+    Attributes:
+        name: Of the secret, below the stack's prefix, which holds `username` and `password`.
+        databases: That it owns.
+    """
+
+    name: str
+    databases: Sequence[str]
+
+    @classmethod
+    def of(cls, store: Store) -> "Login":
+        """The user of a store, which has one database."""
+        return cls(name=store.name, databases=[database_name(store)])
+
+    @property
+    def user(self) -> str:
+        """As the server knows it."""
+        return self.name.replace("-", "_")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,49 +56,61 @@ class DatabaseArgs:
 
     Attributes:
         clients: Id of the security group that may connect.
-        key: ARN of the key of its storage, snapshots and secret.
+        key: ARN of the key of its storage, snapshots and secrets.
+        logs_key: ARN of the key of its logs.
+        logins: Whose secrets are made, empty; `core.databases` fills them and makes the users.
     """
 
     account: Account
     settings: DatabaseConfig
-    engine: Literal["postgresql", "mysql"]
+    engine: Engine
     network: Network
     clients: pulumi.Input[str]
     key: pulumi.Input[str]
+    logs_key: pulumi.Input[str]
+    logins: Sequence[Login]
 
 
 class Database(pulumi.ComponentResource):
-    """An encrypted instance without a way in from outside, over TLS alone, and the secret of its first user."""
+    """An encrypted instance without a way in from outside, over TLS alone.
+
+    RDS itself keeps the password of its first user, in a secret of which `master` is the ARN: no state knows it.
+    `secrets` are those of the users of `logins`, by name.
+    """
 
     def __init__(self, name: str, args: DatabaseArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("falaj:aws:Database", name, None, opts)
         account, settings, engine = args.account, args.settings, args.engine
         options = ResourceOptions(parent=self)
+        self.engine: Engine = engine
         self.port = _PORTS[engine]
-        subnets = rds.SubnetGroup(
-            name, name=f"{account.prefix}-{name}", subnet_ids=args.network.ids("isolated"), opts=options
-        )
+        self.logins = list(args.logins)
+        identifier = f"{account.prefix}-{name}"
+        subnets = rds.SubnetGroup(name, name=identifier, subnet_ids=args.network.ids("isolated"), opts=options)
         group: ec2.SecurityGroup = args.network.security_group(
             name, f"{engine}, from the cluster alone", self, {"cluster": args.clients}, self.port
         )
-        password = RandomPassword(name, length=_PASSWORD_LENGTH, special=False, opts=account.kept(self))
+        logs = [
+            log_group(f"{name}-{kind}", f"/aws/rds/instance/{identifier}/{kind}", account, args.logs_key, self)
+            for kind in _LOGS[engine]
+        ]
         self.instance = rds.Instance(
             name,
-            identifier=f"{account.prefix}-{name}",
+            identifier=identifier,
             engine="postgres" if engine == "postgresql" else "mysql",
             engine_version=_version(engine),
             engine_lifecycle_support="open-source-rds-extended-support-disabled",
+            ca_cert_identifier="rds-ca-rsa2048-g1",
             instance_class=settings.instance_class,
             allocated_storage=settings.storage_gib,
             max_allocated_storage=settings.max_storage_gib,
             storage_type="gp3",
             storage_encrypted=True,
             kms_key_id=args.key,
-            db_name=_USER,
-            username=_USER,
-            password=password.result,
+            username=_MASTER,
+            manage_master_user_password=True,
+            master_user_secret_kms_key_id=args.key,
             port=self.port,
-            iam_database_authentication_enabled=True,
             publicly_accessible=False,
             db_subnet_group_name=subnets.name,
             vpc_security_group_ids=[group.id],
@@ -77,28 +121,24 @@ class Database(pulumi.ComponentResource):
             delete_automated_backups=False,
             deletion_protection=account.protect,
             skip_final_snapshot=not account.protect,
-            final_snapshot_identifier=f"{account.prefix}-{name}-last" if account.protect else None,
+            final_snapshot_identifier=f"{identifier}-last" if account.protect else None,
             maintenance_window=settings.maintenance,
             auto_minor_version_upgrade=True,
-            enabled_cloudwatch_logs_exports=(
-                ["postgresql", "upgrade"] if engine == "postgresql" else ["error", "slowquery"]
-            ),
+            enabled_cloudwatch_logs_exports=list(_LOGS[engine]),
             tags=account.tags("platform"),
-            opts=account.kept(self),
+            opts=ResourceOptions.merge(account.kept(self), ResourceOptions(depends_on=logs)),
         )
-        self.secret = f"{account.prefix}/{name}"
-        """Name of the secret that holds `username` and `password`."""
-        secret = secretsmanager.Secret(
-            name,
-            name=self.secret,
-            description=f"First user of {account.prefix}-{name}",
-            kms_key_id=args.key,
-            tags=account.tags("platform"),
-            opts=account.kept(self),
-        )
-        content = pulumi.Output.json_dumps({"username": _USER, "password": password.result})
-        self.ready = secretsmanager.SecretVersion(name, secret_id=secret.id, secret_string=content, opts=options)
+        self.master: pulumi.Output[str] = self.instance.master_user_secrets[0].secret_arn
+        self.secrets = {
+            login.name: empty_secret(login.name, f"User {login.user} of {identifier}", account, args.key, self)
+            for login in args.logins
+        }
         self.register_outputs({"address": self.instance.address})
+
+
+def database_name(store: Store) -> str:
+    """The database of a store."""
+    return store.name.replace("-", "_")
 
 
 def _version(engine: str) -> str:
@@ -111,7 +151,7 @@ def _parameters(name: str, engine: str, account: Account, options: ResourceOptio
     values = (
         {"rds.force_ssl": "1", "log_connections": "1", "log_disconnections": "1", "log_min_duration_statement": "1000"}
         if engine == "postgresql"
-        else {"require_secure_transport": "1", "slow_query_log": "1", "long_query_time": "1"}
+        else {"require_secure_transport": "1", "slow_query_log": "1", "long_query_time": "1", "log_output": "FILE"}
     )
     version = _version(engine)
     return rds.ParameterGroup(

@@ -1,5 +1,6 @@
 """IAM roles of service accounts: exactly what they declare, and nothing else."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,12 @@ from pulumi_aws import eks, iam
 
 from core.errors import ConfigError
 from infra.config.model import DataClass
-from infra.substrates.aws.account import Account, policy
+from infra.substrates.aws.account import Account, pod_trust, policy
 from infra.substrates.aws.buckets import bucket_arn
 from infra.substrates.base import Store
 from infra.substrates.cluster import IdentitySpec, Permission
 
+_ROLE_LENGTH = 64
 _READ = ("kms:Decrypt",)
 _WRITE = ("kms:Decrypt", "kms:GenerateDataKey")
 _WITHOUT_RESOURCE = ("Describe", "Get", "List")
@@ -27,12 +29,10 @@ class StoreRights:
 
     Attributes:
         keys: ARN of the key of each class.
-        database: Resource id of the PostgreSQL instance, which `rds-db:connect` is about.
     """
 
     account: Account
     keys: Mapping[DataClass, pulumi.Input[str]]
-    database: pulumi.Input[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +40,11 @@ class IdentitiesArgs:
     """What identities are made of.
 
     Attributes:
-        cluster: Name of the cluster; the role's trust ends there.
+        cluster: Name of the cluster, once it is there.
     """
 
     rights: StoreRights
     cluster: pulumi.Input[str]
-    cluster_arn: pulumi.Input[str]
 
 
 class Identities:
@@ -68,8 +67,9 @@ class Identities:
         options = ResourceOptions(parent=parent)
         role = iam.Role(
             name,
+            name=role_name(account, identity),
             description=f"{identity.namespace}/{identity.account} of {account.prefix}",
-            assume_role_policy=policy([_trust(identity, account, self._args.cluster_arn)]),
+            assume_role_policy=pod_trust(identity.namespace, identity.account, account),
             opts=options,
         )
         allowed = iam.RolePolicy(name, role=role.name, policy=policy(statements), opts=options)
@@ -107,9 +107,13 @@ def document(identity: IdentitySpec, rights: StoreRights) -> list[dict[str, Any]
     return statements
 
 
-def database_user(store: Store) -> str:
-    """The PostgreSQL user, and the database, of a store."""
-    return store.name.replace("-", "_")
+def role_name(account: Account, identity: IdentitySpec) -> str:
+    """Name of a service account's role, cut to what IAM takes and still its own."""
+    name = f"{account.prefix}-{identity.namespace}-{identity.account}"
+    if len(name) <= _ROLE_LENGTH:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _ROLE_LENGTH - 9]}-{digest}"
 
 
 def _store(store: Store, writes: bool, rights: StoreRights) -> list[dict[str, Any]]:
@@ -127,13 +131,8 @@ def _store(store: Store, writes: bool, rights: StoreRights) -> list[dict[str, An
                 _allow(["s3:ListBucket"], [bucket], within),
                 _allow(["s3:GetBucketLocation"], [bucket]),
             ]
-        case "database" if store.data_class == "platform":
-            user = pulumi.Output.concat(
-                rights.account.arn("rds-db", "dbuser:"), rights.database, "/", database_user(store)
-            )
-            return [_allow(["rds-db:connect"], [user])]
         case _:
-            # The cache asks for a user's password, and a key is mounted: external-secrets reads both.
+            # Databases and cache ask for a user's password, and a key is mounted: External Secrets reads all three.
             return []
 
 
@@ -147,22 +146,6 @@ def _permission(permission: Permission, identity: IdentitySpec) -> dict[str, Any
         if narrow:
             raise ConfigError(f"{owner} asks for {narrow[0]} on everything: name the resources, or add a condition")
     return _allow(sorted(permission.actions), permission.resources, permission.condition)
-
-
-def _trust(identity: IdentitySpec, account: Account, cluster: pulumi.Input[str]) -> dict[str, Any]:
-    return {
-        "Effect": "Allow",
-        "Principal": {"Service": "pods.eks.amazonaws.com"},
-        "Action": ["sts:AssumeRole", "sts:TagSession"],
-        "Condition": {
-            "StringEquals": {
-                "aws:SourceAccount": account.id,
-                "aws:RequestTag/kubernetes-namespace": identity.namespace,
-                "aws:RequestTag/kubernetes-service-account": identity.account,
-            },
-            "ArnEquals": {"aws:SourceArn": cluster},
-        },
-    }
 
 
 def _allow(

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import pulumi
 from pulumi import ResourceOptions
-from pulumi_aws import cloudwatch, ec2, iam
+from pulumi_aws import ec2, iam
 
 from infra.config.network import Network as NetworkConfig
 from infra.config.network import Tier
 from infra.config.offerings import ZoneId
 from infra.substrates.aws.account import Account, policy, trust
+from infra.substrates.aws.logs import log_group
 
 _ANYWHERE = "0.0.0.0/0"
 
@@ -57,6 +58,7 @@ class Network(pulumi.ComponentResource):
             tier: {zone: self._subnet(tier, zone, block) for zone, block in zones.items()}
             for tier, zones in self.cidrs.items()
         }
+        self.gateways: Mapping[ZoneId, ec2.NatGateway] = {}
         tables = self._routes()
         self._endpoints(tables)
         self._flow_logs()
@@ -119,7 +121,7 @@ class Network(pulumi.ComponentResource):
             gateway_id=gateway.id,
             opts=self._opts,
         )
-        gateways = self._nat(gateway)
+        self.gateways = gateways = self._nat(gateway)
         tables = [public, self._table("isolated", "isolated", list(self.subnets["isolated"]))]
         for zone in self.subnets["private"]:
             table = self._table(f"private-{zone}", "private", [zone])
@@ -205,14 +207,7 @@ class Network(pulumi.ComponentResource):
 
     def _flow_logs(self) -> None:
         account = self._args.account
-        group = cloudwatch.LogGroup(
-            "flow-logs",
-            name=f"/{account.prefix}/flow-logs",
-            kms_key_id=self._args.logs_key,
-            retention_in_days=account.log_days(),
-            tags=account.tags("logs"),
-            opts=self._opts,
-        )
+        group = log_group("flow-logs", f"/{account.prefix}/flow-logs", account, self._args.logs_key, self)
         role = iam.Role(
             "flow-logs",
             name=f"{account.prefix}-flow-logs",

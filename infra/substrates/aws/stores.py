@@ -7,8 +7,8 @@ from core.errors import ConfigError
 from infra.substrates.aws.account import Account
 from infra.substrates.aws.buckets import Buckets, bucket_name
 from infra.substrates.aws.cache import PORT, Cache
-from infra.substrates.aws.databases import Database
-from infra.substrates.aws.identities import database_user
+from infra.substrates.aws.databases import AUTHORITY, Database, database_name
+from infra.substrates.aws.secrets import secret_name
 from infra.substrates.base import ONLINE_FEATURES, SecretKey, Store
 from infra.substrates.kubernetes.bindings import Destination, SecretFile, StoreBinding
 
@@ -57,27 +57,30 @@ class Stores:
                 )
             case "key":
                 path = f"{_KEYS}/{store.name}/key"
-                secret = SecretKey(secret=f"{self._args.account.prefix}/{store.name}", key="key")
+                secret = SecretKey(secret=secret_name(self._args.account, store.name), key="key")
                 return StoreBinding(uri=path, files=[SecretFile(path=path, value=secret)])
         return self._cache() if store == ONLINE_FEATURES else self._database(store)
 
     def _database(self, store: Store) -> StoreBinding:
         database = self._args.database
+        if store.name not in database.secrets:
+            raise ConfigError(f"store {store.name} has no user in the stack's PostgreSQL: add the part that it is for")
+        secret = secret_name(self._args.account, store.name)
         return StoreBinding(
             # The client library reads the rest by itself, so that no password is part of a command.
-            uri=f"postgresql+psycopg:///{database_user(store)}",
+            uri=f"postgresql+psycopg:///{database_name(store)}",
             environment={
                 "PGHOST": database.instance.address,
                 "PGPORT": str(database.port),
-                # Amazon's own authority signs the certificate, and systems do not know it.
-                "PGSSLMODE": "require",
+                "PGSSLMODE": "verify-full",
+                "PGSSLROOTCERT": AUTHORITY,
             },
             secrets={
-                "PGUSER": SecretKey(secret=database.secret, key="username"),
-                "PGPASSWORD": SecretKey(secret=database.secret, key="password"),
+                "PGUSER": SecretKey(secret=secret, key="username"),
+                "PGPASSWORD": SecretKey(secret=secret, key="password"),
             },
             destinations=[Destination(cidrs=list(self._args.isolated), ports=[database.port])],
-            depends_on=[database.ready],
+            depends_on=[database.instance],
         )
 
     def _cache(self) -> StoreBinding:

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from pulumi import ResourceOptions
@@ -11,7 +12,7 @@ from infra.plan import SECRET, Graph
 from infra.substrates.aws.account import Account
 from infra.substrates.aws.cache import Cache, CacheArgs
 from infra.substrates.aws.cluster import Eks, EksArgs, access_policy
-from infra.substrates.aws.databases import Database, DatabaseArgs
+from infra.substrates.aws.databases import Database, DatabaseArgs, Login
 from infra.substrates.aws.network import Network, NetworkArgs
 from tests.infra.aws.planned import STACKS, aws, config, of_type, plan, statements
 from tests.infra.variations import document
@@ -43,20 +44,18 @@ def graph(found: StackConfig, stack: str) -> Graph:
             options,
         )
         stores = substrate.stores
-        arguments = {"account": account, "network": network, "clients": eks.security_group, "key": key}
-        Database(
-            "postgresql",
-            DatabaseArgs(settings=stores.postgresql, engine="postgresql", **arguments),  # type: ignore[arg-type]
-            options,
-        )
+        arguments: dict[str, Any] = {
+            "account": account,
+            "network": network,
+            "clients": eks.security_group,
+            "key": key,
+        }
+        kept: dict[str, Any] = {**arguments, "logs_key": key, "logins": [Login(name="runs", databases=["one", "two"])]}
+        Database("postgresql", DatabaseArgs(settings=stores.postgresql, engine="postgresql", **kept), options)
         if stores.mysql is not None:
-            Database(
-                "mysql",
-                DatabaseArgs(settings=stores.mysql, engine="mysql", **arguments),  # type: ignore[arg-type]
-                options,
-            )
+            Database("mysql", DatabaseArgs(settings=stores.mysql, engine="mysql", **kept), options)
         if stores.cache is not None:
-            Cache("cache", CacheArgs(settings=stores.cache, **arguments), options)  # type: ignore[arg-type]
+            Cache("cache", CacheArgs(settings=stores.cache, **arguments), options)
 
     return plan(make, found, stack)
 
@@ -153,12 +152,13 @@ def test_databases_are_encrypted_private_and_reached_over_tls_alone(graphs: dict
     for instance in instances.values():
         assert instance.inputs["storageEncrypted"] is True
         assert instance.inputs["publiclyAccessible"] is False
-        assert instance.inputs["iamDatabaseAuthenticationEnabled"] is True
         assert instance.inputs["deletionProtection"] is wanted.protect
         assert instance.inputs["skipFinalSnapshot"] is not wanted.protect
         assert instance.inputs["backupRetentionPeriod"] >= 7
         assert instance.inputs["enabledCloudwatchLogsExports"]
-        assert instance.inputs["password"] == SECRET
+        assert instance.inputs["manageMasterUserPassword"] is True
+        assert instance.inputs["masterUserSecretKmsKeyId"] == REGION_KEY
+        assert "password" not in instance.inputs
     parameters = of_type(found, "rds/parameterGroup:ParameterGroup")["postgresql"].inputs["parameters"]
     assert {"name": "rds.force_ssl", "value": "1", "applyMethod": "immediate"} in parameters
 
@@ -179,9 +179,33 @@ def test_the_cache_is_encrypted_and_wants_a_password(graphs: dict[str, Graph], s
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_secrets_have_the_platform_s_key_and_stay_masked(graphs: dict[str, Graph], stack: str) -> None:
-    for secret in of_type(graphs[stack], "secretsmanager/secret:Secret").values():
+def test_secrets_have_a_key_of_the_stack_and_only_the_cache_s_has_a_value_here(
+    graphs: dict[str, Graph], stack: str
+) -> None:
+    secrets = of_type(graphs[stack], "secretsmanager/secret:Secret")
+    assert {secret.inputs["name"] for secret in secrets.values()} == {f"falaj-{stack}/runs", f"falaj-{stack}/cache"}
+    for secret in secrets.values():
         assert secret.inputs["kmsKeyId"] == REGION_KEY
         assert "replicas" not in secret.inputs
     versions = of_type(graphs[stack], "secretsmanager/secretVersion:SecretVersion")
-    assert {version.inputs["secretString"] for version in versions.values()} == {SECRET}
+    assert set(versions) == {"cache"}
+    assert versions["cache"].inputs["secretString"] == SECRET
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_every_log_group_is_encrypted_and_there_before_its_writer(graphs: dict[str, Graph], stack: str) -> None:
+    groups = of_type(graphs[stack], "cloudwatch/logGroup:LogGroup")
+    assert {"cluster", "flow-logs", "postgresql-postgresql", "postgresql-upgrade"} <= set(groups)
+    for group in groups.values():
+        assert group.inputs["kmsKeyId"] == REGION_KEY
+        assert group.inputs["retentionInDays"] >= 365
+    for instance in of_type(graphs[stack], "rds/instance:Instance").values():
+        paths = {f"/aws/rds/instance/{instance.inputs['identifier']}/{kind}" for kind in ("postgresql", "upgrade")}
+        assert paths == {group.inputs["name"] for group in groups.values() if group.urn in instance.dependencies}
+
+
+def test_nodes_wait_for_what_lets_them_join(graphs: dict[str, Graph]) -> None:
+    nodes = of_type(graphs["prod"], "eks/nodeGroup:NodeGroup")["system"]
+    rights = of_type(graphs["prod"], "iam/rolePolicyAttachment:RolePolicyAttachment")
+    for name in ("AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly"):
+        assert rights[name].urn in nodes.dependencies

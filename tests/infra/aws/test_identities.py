@@ -20,7 +20,7 @@ from tests.infra.aws.planned import account, config, of_type, plan, statements
 
 
 def rights(found: Account) -> StoreRights:
-    return StoreRights(account=found, keys={name: found.arn("kms", f"key/{name}") for name in CLASSES}, database="db-1")
+    return StoreRights(account=found, keys={name: found.arn("kms", f"key/{name}") for name in CLASSES})
 
 
 def spec(**fields: Any) -> IdentitySpec:
@@ -29,9 +29,7 @@ def spec(**fields: Any) -> IdentitySpec:
 
 def graph(identity: IdentitySpec) -> Graph:
     def make(found: StackConfig, account: Account, options: ResourceOptions) -> None:
-        arguments = IdentitiesArgs(
-            rights=rights(account), cluster="falaj-prod", cluster_arn=account.arn("eks", "cluster/falaj-prod")
-        )
+        arguments = IdentitiesArgs(rights=rights(account), cluster="falaj-prod")
         group = pulumi.ComponentResource("test:index:Identities", "identities", None, options)
         Identities(arguments).bind(identity, group)
 
@@ -57,7 +55,7 @@ def test_a_writer_also_encrypts_and_deletes_but_not_from_the_audit_log() -> None
 
 
 def test_a_role_is_taken_by_one_service_account_of_one_cluster() -> None:
-    found = graph(spec(reads=[TRACKING]))
+    found = graph(spec(reads=[MODELS]))
     role = of_type(found, "iam/role:Role")["falaj-mlflow"]
     (statement,) = statements(role, "assumeRolePolicy")
     assert statement["Principal"] == {"Service": "pods.eks.amazonaws.com"}
@@ -67,8 +65,8 @@ def test_a_role_is_taken_by_one_service_account_of_one_cluster() -> None:
         "aws:RequestTag/kubernetes-service-account": "mlflow",
     }
     assert statement["Condition"]["ArnEquals"]["aws:SourceArn"].endswith(":cluster/falaj-prod")
-    (allowed,) = statements(of_type(found, "iam/rolePolicy:RolePolicy")["falaj-mlflow"])
-    assert allowed["Resource"] == ["arn:aws:rds-db:me-central-1:444455556666:dbuser:db-1/tracking"]
+    assert role.inputs["name"] == "falaj-prod-falaj-mlflow"
+    assert statements(of_type(found, "iam/rolePolicy:RolePolicy")["falaj-mlflow"])
     association = of_type(found, "eks/podIdentityAssociation:PodIdentityAssociation")["falaj-mlflow"]
     assert association.inputs["serviceAccount"] == "mlflow"
 
@@ -78,7 +76,7 @@ def test_whoever_declares_nothing_gets_no_role() -> None:
 
 
 def test_secrets_are_never_a_role_s_own_to_read() -> None:
-    assert document(spec(reads=[PSEUDONYM_KEY, ONLINE_FEATURES]), rights(account())) == []
+    assert document(spec(reads=[PSEUDONYM_KEY, ONLINE_FEATURES, TRACKING]), rights(account())) == []
 
 
 @pytest.mark.parametrize(
