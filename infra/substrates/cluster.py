@@ -17,6 +17,9 @@ from infra.config.platform import Quota
 from infra.config.services import Size
 from infra.substrates.base import SecretKey, Store
 
+TENANT = "falaj.ae/tenant"
+"""Label of the namespaces with a quota: what runs in them is people's own, and not the platform's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NamespaceSpec:

@@ -22,7 +22,16 @@ from infra.config.nodes import GPU_RESOURCE, Role
 from infra.config.platform import Sources
 from infra.config.services import Gateway, Public
 from infra.substrates.base import GatewaySpec, Probe, Resources, SecretKey, Store, Workload
-from infra.substrates.cluster import Access, Backend, ChartSource, ClusterRoute, IdentitySpec, NamespaceSpec, Placement
+from infra.substrates.cluster import (
+    TENANT,
+    Access,
+    Backend,
+    ChartSource,
+    ClusterRoute,
+    IdentitySpec,
+    NamespaceSpec,
+    Placement,
+)
 from infra.substrates.kubernetes import gateway, policies
 from infra.substrates.kubernetes.bindings import IdentityBinder, StoreBinding, StoreBindings
 from infra.substrates.kubernetes.placement import Pools, check_fit, placement
@@ -177,9 +186,10 @@ class KubernetesSubstrate(pulumi.ComponentResource):
                 raise ConfigError(f"namespace {spec.name} is asked for with two specifications: use one of them")
             return made
         level = {f"pod-security.kubernetes.io/{mode}": spec.security for mode in ("enforce", "audit", "warn")}
+        whose = {"app.kubernetes.io/managed-by": "falaj"} | ({TENANT: "true"} if spec.quota is not None else {})
         made = Namespace(
             spec.name,
-            metadata=ObjectMetaArgs(name=spec.name, labels={**level, "app.kubernetes.io/managed-by": "falaj"}),
+            metadata=ObjectMetaArgs(name=spec.name, labels={**level, **whose}),
             opts=ResourceOptions.merge(
                 self._options(self), ResourceOptions(depends_on=list(self._parts.get("foundation", ())))
             ),
