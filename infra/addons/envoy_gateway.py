@@ -20,7 +20,8 @@ def values(registry: str, replicas: int) -> Values:
         registry: Stands for docker.io, for the controller, its proxies and the rate limiter alike.
     """
     return {
-        "global": {"imageRegistry": registry},
+        # A proxy's image that is not named is the one compiled into the controller, from docker.io.
+        "global": {"imageRegistry": registry, "images": {"envoyProxy": {"image": "docker.io/envoyproxy/envoy"}}},
         "deployment": {"replicas": replicas, "envoyGateway": {"resources": requests("100m", "512Mi")}},
         "podDisruptionBudget": {"minAvailable": 1 if replicas > 1 else 0},
         "config": {
