@@ -4,22 +4,24 @@ What defines a kind comes before what uses it, and the nodes before all that run
 other way round.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
 from pulumi import ResourceOptions
 
 from core.errors import ConfigError
-from infra.addons.cert_manager import CertManager
+from infra.addons.cert_manager import CertManager, GatewayIssuer
 from infra.addons.envoy_gateway import EnvoyGateway
 from infra.addons.external_secrets import ExternalSecrets
 from infra.addons.gpu import GpuSupport
+from infra.addons.karpenter import Karpenter, KarpenterArgs
 from infra.addons.kserve import KServe
+from infra.addons.load_balancers import LoadBalancers, LoadBalancersArgs
 from infra.addons.monitoring import Monitoring, MonitoringArgs, Topic
 from infra.addons.scaling import Keda, MetricsServer
 from infra.config import StackConfig
-from infra.config.services import Public
+from infra.config.services import Certificate, Public
 from infra.substrates.kubernetes.substrate import KubernetesSubstrate
 
 
@@ -30,10 +32,16 @@ class Surroundings:
     Attributes:
         region: Of the account.
         topic: Where alerts of kind `sns` go.
+        nodes: What makes the machines, and what comes before its first look at the cloud.
+        load_balancers: What makes the load balancers.
+        prepare: Called once there are nodes: makes what must be there before secrets are brought.
     """
 
     region: str | None = None
     topic: Topic | None = None
+    nodes: tuple[KarpenterArgs, Sequence[pulumi.Resource]] | None = None
+    load_balancers: LoadBalancersArgs | None = None
+    prepare: Callable[[Sequence[pulumi.Resource]], Sequence[pulumi.Resource]] = lambda after: after
 
 
 class Parts(pulumi.ComponentResource):
@@ -58,20 +66,41 @@ class Parts(pulumi.ComponentResource):
         public = settings.gateway.public
         if public is None:
             raise ConfigError("gateway.public is absent, and a cluster's gateway is public: add it")
-        self._secrets()
+        certificates = self._certificates(public)
+        foundation = self._foundation(certificates)
+        self._secrets(foundation)
         monitors = self._monitoring(public, rules)
-        certificates = self._entrance(public)
+        entrance = self._entrance(public, certificates)
         self._scaling()
         if settings.gpu is not None:
             GpuSupport("gpu", substrate, settings.gpu, monitors, self._opts)
         if settings.serving is not None:
-            KServe("kserve", substrate, public.hostname, certificates, self._opts)
+            KServe("kserve", substrate, public.hostname, [*certificates, entrance], self._opts)
         self.register_outputs({})
 
-    def _secrets(self) -> None:
-        operator = ExternalSecrets("external-secrets", self._substrate, self._replicas, self._opts)
-        if operator.ready is not None:
-            self._substrate.provides("external-secrets", operator.ready)
+    def _certificates(self, public: Public) -> list[pulumi.Resource]:
+        """First of all: the webhook of the load balancer controller has a certificate too."""
+        manager = CertManager("cert-manager", self._substrate, public, self._replicas, self._opts)
+        return [manager.ready] if manager.ready is not None else []
+
+    def _foundation(self, certificates: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+        """Nodes and load balancers; a site has its own."""
+        found: list[pulumi.Resource] = []
+        if self._surroundings.nodes is not None:
+            arguments, before = self._surroundings.nodes
+            found += Karpenter("karpenter", self._substrate, arguments, before, self._opts).ready
+        if self._surroundings.load_balancers is not None:
+            controller = LoadBalancers(
+                "load-balancers", self._substrate, self._surroundings.load_balancers, certificates, self._opts
+            )
+            found.append(controller.ready)
+        self._substrate.provides("foundation", *found)
+        return found
+
+    def _secrets(self, foundation: Sequence[pulumi.Resource]) -> None:
+        prepared = self._surroundings.prepare(foundation)
+        operator = ExternalSecrets("external-secrets", self._substrate, self._replicas, prepared, self._opts)
+        self._substrate.provides("external-secrets", *([operator.ready] if operator.ready else []), *prepared)
 
     def _monitoring(self, public: Public, rules: Mapping[str, str]) -> pulumi.Resource | None:
         """Before all other parts: many of them bring what tells Prometheus to scrape them."""
@@ -87,15 +116,16 @@ class Parts(pulumi.ComponentResource):
         self._substrate.provides("prometheus-operator", monitoring.ready)
         return monitoring.ready
 
-    def _entrance(self, public: Public) -> list[pulumi.Resource]:
-        """What makes certificates, and what takes requests in; KServe needs both."""
-        region = self._surroundings.region
-        manager = CertManager("cert-manager", self._substrate, public, self._replicas, region, self._opts)
-        issued = [part for part in (manager.ready, manager.issuer) if part is not None]
+    def _entrance(self, public: Public, certificates: Sequence[pulumi.Resource]) -> pulumi.Resource:
+        """What takes requests in, and signs its certificate where no one else does."""
+        issued = list(certificates)
+        if not isinstance(public.tls, Certificate):
+            region = self._surroundings.region
+            issued.append(GatewayIssuer("issuer", self._substrate, public.tls, certificates, region, self._opts).ready)
         self._substrate.provides("cert-manager", *issued)
         entrance = EnvoyGateway("envoy-gateway", self._substrate, self._replicas, self._opts)
         self._substrate.provides("envoy-gateway", entrance.gateway_class)
-        return [*issued, entrance.gateway_class]
+        return entrance.gateway_class
 
     def _scaling(self) -> None:
         MetricsServer("metrics-server", self._substrate, self._replicas, self._opts)

@@ -4,13 +4,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pulumi
 from pulumi import ResourceOptions
 
-from core.errors import ConfigError
 from core.platform import Environment, Platform, Service
-from infra.config import KEY, Kubernetes, Local, StackConfig, parse_config
+from infra.config import KEY, Aws, Kubernetes, Local, StackConfig, parse_config
 from infra.services.feature_server import FeatureServer
 from infra.services.gateway import NAME as GATEWAY
 from infra.services.gateway import Gateway, GatewayArgs
@@ -19,6 +19,10 @@ from infra.services.mlflow import Mlflow
 from infra.services.prometheus import Prometheus, PrometheusArgs
 from infra.substrates.base import MODELS, OFFLINE_FEATURES, PROFILES, PSEUDONYM_KEY, Substrate, Target
 from infra.substrates.local.substrate import LocalSubstrate
+
+if TYPE_CHECKING:
+    from infra.parts import Surroundings
+    from infra.substrates.kubernetes.substrate import KubernetesSubstrate
 
 
 def deploy(root: Path, home: Path | None = None) -> None:
@@ -47,7 +51,7 @@ def compose(settings: StackConfig, home: Path, rules: dict[str, str]) -> None:
     elif isinstance(settings.substrate, Kubernetes):
         _kubernetes(settings, settings.substrate, rules)
     else:
-        raise ConfigError("substrate.kind is aws, which this version cannot deploy yet: use local or kubernetes")
+        _aws(settings, settings.substrate, rules)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +105,28 @@ def _gateway(
 
 def _kubernetes(settings: StackConfig, site: Kubernetes, rules: dict[str, str]) -> None:
     # Imported where it is needed: the packages of other substrates take longer than the local stack as a whole.
-    from infra.parts import Parts, Surroundings
+    from infra.parts import Surroundings
     from infra.substrates.kubernetes.cluster import site_cluster
 
-    substrate = site_cluster(settings, site)
+    _clustered(settings, site_cluster(settings, site), Surroundings(), rules)
+
+
+def _aws(settings: StackConfig, aws: Aws, rules: dict[str, str]) -> None:
+    from infra.substrates.aws.substrate import AwsCluster
+    from infra.surroundings import surroundings
+
+    cluster = AwsCluster("aws", settings, aws)
+    _clustered(settings, cluster.substrate, surroundings(settings, aws, cluster), rules)
+
+
+def _clustered(
+    settings: StackConfig, substrate: "KubernetesSubstrate", around: "Surroundings", rules: dict[str, str]
+) -> None:
+    """Everything on a cluster, wherever it stands."""
+    from infra.parts import Parts
+
     within = ResourceOptions(parent=substrate)
-    Parts("parts", substrate, settings, rules, Surroundings(), within)
+    Parts("parts", substrate, settings, rules, around, within)
     services = _services(settings, substrate, within).all
     gateway = _gateway(settings, substrate, services, within)
     pulumi.export("services", {service.workload.name: service.url for service in [*services, gateway]})

@@ -1,12 +1,14 @@
 """cert-manager: certificates of the gateway and of webhooks."""
 
+from collections.abc import Sequence
+
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from core.errors import ConfigError
 from infra.addons.chart import Values, install, requests
-from infra.config.services import Acme, Authority, Certificate, Public
+from infra.config.services import Acme, Authority, Public
 from infra.substrates.cluster import Cluster, IdentitySpec, NamespaceSpec, Permission
 
 NAMESPACE = NamespaceSpec(name="cert-manager", webhooks=(10250,))
@@ -86,12 +88,9 @@ def dns_rights(zone: str) -> list[Permission]:
 
 
 class CertManager(pulumi.ComponentResource):
-    """cert-manager, and the issuer where the gateway's certificate is not made elsewhere.
+    """cert-manager. `ready` is what certificates depend on; None where the site runs it."""
 
-    `ready` is what certificates depend on; `issuer` is None where a certificate is given as a secret.
-    """
-
-    issuer: CustomResource | None
+    ready: pulumi.Resource | None
 
     def __init__(
         self,
@@ -99,34 +98,52 @@ class CertManager(pulumi.ComponentResource):
         cluster: Cluster,
         public: Public,
         replicas: int = 1,
-        region: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("falaj:addons:CertManager", name, None, opts)
-        tls = public.tls
         before = [cluster.namespace(NAMESPACE)]
-        if isinstance(tls, Acme) and tls.dns_zone is not None:
-            rights = dns_rights(tls.dns_zone)
+        if isinstance(public.tls, Acme) and public.tls.dns_zone is not None:
+            rights = dns_rights(public.tls.dns_zone)
             identity = IdentitySpec(namespace=NAMESPACE.name, account=_ACCOUNT, permissions=rights)
             before.append(cluster.identity(identity))
-        self.ready: pulumi.Resource | None = None
+        self.ready = None
         if not cluster.installed("cert-manager"):
             settings = values(cluster.registry("quay.io"), replicas)
             self.ready = install("cert-manager", cluster, NAMESPACE, settings, parent=self, depends_on=before)
-        self.issuer = None
-        if not isinstance(tls, Certificate):
-            secret = None
-            needs: list[pulumi.Resource] = [self.ready] if self.ready else []
-            if isinstance(tls, Authority):
-                keys = {"tls.crt": "tls.crt", "tls.key": "tls.key"}
-                needs.append(cluster.secret(NAMESPACE.name, tls.secret, keys))
-                secret = tls.secret.replace("/", "-")
-            self.issuer = CustomResource(
-                ISSUER,
-                api_version="cert-manager.io/v1",
-                kind="ClusterIssuer",
-                metadata=ObjectMetaArgs(name=ISSUER),
-                spec=issuer(tls, region, secret),
-                opts=pulumi.ResourceOptions(parent=self, provider=cluster.provider, depends_on=needs),
-            )
+        self.register_outputs({})
+
+
+class GatewayIssuer(pulumi.ComponentResource):
+    """Who signs the gateway's certificate. `ready` is what the certificate depends on.
+
+    It is apart from cert-manager, which comes before the nodes and load balancers: an authority's pair is a secret,
+    and what brings secrets runs on nodes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cluster: Cluster,
+        tls: Acme | Authority,
+        manager: Sequence[pulumi.Resource],
+        region: str | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`manager` is cert-manager, where the stack installs it."""
+        super().__init__("falaj:addons:GatewayIssuer", name, None, opts)
+        secret = None
+        needs = list(manager)
+        if isinstance(tls, Authority):
+            keys = {"tls.crt": "tls.crt", "tls.key": "tls.key"}
+            cluster.namespace(NAMESPACE)
+            needs.append(cluster.secret(NAMESPACE.name, tls.secret, keys))
+            secret = tls.secret.replace("/", "-")
+        self.ready = CustomResource(
+            ISSUER,
+            api_version="cert-manager.io/v1",
+            kind="ClusterIssuer",
+            metadata=ObjectMetaArgs(name=ISSUER),
+            spec=issuer(tls, region, secret),
+            opts=pulumi.ResourceOptions(parent=self, provider=cluster.provider, depends_on=needs),
+        )
         self.register_outputs({})

@@ -1,5 +1,7 @@
 """External Secrets: brings secrets of the stack's secret store into namespaces."""
 
+from collections.abc import Sequence
+
 import pulumi
 
 from infra.addons.chart import Values, install, requests
@@ -50,11 +52,17 @@ class ExternalSecrets(pulumi.ComponentResource):
     """The operator. `ready` is what the secret store and every secret depend on; None where the site runs it."""
 
     def __init__(
-        self, name: str, cluster: Cluster, replicas: int = 1, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        cluster: Cluster,
+        replicas: int = 1,
+        after: Sequence[pulumi.Resource] = (),
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """`after` is what its pods need: their identity, and secrets that have a value."""
         super().__init__("falaj:addons:ExternalSecrets", name, None, opts)
         self.ready: pulumi.Resource | None = None
         if not cluster.installed("external-secrets"):
             settings = values(cluster.registry("ghcr.io"), replicas)
-            self.ready = install("external-secrets", cluster, NAMESPACE, settings, parent=self)
+            self.ready = install("external-secrets", cluster, NAMESPACE, settings, parent=self, depends_on=after)
         self.register_outputs({})

@@ -24,6 +24,7 @@ from infra.substrates.aws.cache import Cache, CacheArgs
 from infra.substrates.aws.cluster import Eks, EksArgs
 from infra.substrates.aws.databases import Database, DatabaseArgs, Engine, Login
 from infra.substrates.aws.identities import Identities, IdentitiesArgs, StoreRights
+from infra.substrates.aws.interruptions import Interruptions, InterruptionsArgs
 from infra.substrates.aws.kafka import Kafka, KafkaArgs
 from infra.substrates.aws.keys import CLASSES as KEY_CLASSES
 from infra.substrates.aws.keys import Keys, KeysArgs
@@ -138,6 +139,9 @@ class AwsCluster(pulumi.ComponentResource):
                 keys={data_class: self.keys.arn(data_class) for data_class in _SECRET_CLASSES},
             ),
             within,
+        )
+        self.interruptions = Interruptions(
+            "interruptions", InterruptionsArgs(account=account, key=self.keys.arn("logs")), within
         )
         self.operations = self._watch()
         self.substrate = self._cluster()

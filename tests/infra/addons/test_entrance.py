@@ -18,25 +18,25 @@ def public(**tls: Any) -> Public:
     return Public.model_validate({**found, "tls": tls} if tls else found)
 
 
+def certificates(cluster: Any, found: Public, opts: Any) -> None:
+    assert isinstance(found.tls, Acme | Authority)
+    manager = cert_manager.CertManager("cert", cluster, found, opts=opts)
+    cert_manager.GatewayIssuer(
+        "issuer", cluster, found.tls, [manager.ready] if manager.ready else [], "me-central-1", opts
+    )
+
+
 def test_the_issuer_waits_for_the_webhook_and_its_secret(install: Callable[..., Any]) -> None:
-    tried = install(lambda cluster, opts: cert_manager.CertManager("cert", cluster, public(), opts=opts))
+    tried = install(lambda cluster, opts: certificates(cluster, public(), opts))
     assert tried.before("cert-manager") == {"namespace-cert-manager"}
     assert tried.before("gateway") == {"cert-manager", "secret-cert-manager-falaj-issuing-authority"}
     assert tried.find("gateway").inputs["spec"] == {"ca": {"secretName": "falaj-issuing-authority"}}
     assert tried.find("cert-manager").inputs["version"].startswith("v1.")
 
 
-def test_a_given_certificate_needs_no_issuer(install: Callable[..., Any]) -> None:
-    given = public(kind="certificate", secret="falaj/certificate")
-    tried = install(lambda cluster, opts: cert_manager.CertManager("cert", cluster, given, opts=opts))
-    assert not [resource for resource in tried.graph.resources if resource.inputs.get("kind") == "ClusterIssuer"]
-
-
 def test_dns_challenges_may_write_nothing_but_their_own_records(install: Callable[..., Any]) -> None:
     acme = public(kind="acme", email="pki@example.ae", dns_zone=ZONE)
-    tried = install(
-        lambda cluster, opts: cert_manager.CertManager("cert", cluster, acme, region="me-central-1", opts=opts)
-    )
+    tried = install(lambda cluster, opts: certificates(cluster, acme, opts))
     (identity,) = tried.cluster.identities
     assert identity.account == tried.find("cert-manager").inputs["values"]["serviceAccount"]["name"]
     writing = [right for right in identity.permissions if "route53:ChangeResourceRecordSets" in right.actions]
@@ -54,7 +54,7 @@ def test_dns_challenges_may_write_nothing_but_their_own_records(install: Callabl
 def test_acme_without_a_dns_zone_is_refused(install: Callable[..., Any]) -> None:
     without = public(kind="acme", email="pki@example.ae")
     with pytest.raises(ConfigError, match=r"gateway\.public\.tls has no dns_zone"):
-        install(lambda cluster, opts: cert_manager.CertManager("cert", cluster, without, opts=opts))
+        install(lambda cluster, opts: certificates(cluster, without, opts))
 
 
 def test_the_authority_never_speaks_acme() -> None:

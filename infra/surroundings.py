@@ -1,0 +1,49 @@
+"""What the substrate `aws` tells third-party parts, in their own terms."""
+
+from infra.addons.karpenter import KarpenterArgs
+from infra.addons.load_balancers import LoadBalancersArgs
+from infra.addons.monitoring import Topic
+from infra.config import Aws, StackConfig
+from infra.parts import Surroundings
+from infra.substrates.aws.substrate import AwsCluster
+from infra.substrates.kubernetes.gateway import DATA_PLANE
+
+
+def surroundings(settings: StackConfig, aws: Aws, cluster: AwsCluster) -> Surroundings:
+    """What the account gives the parts of its cluster."""
+    account, eks, logs_key = cluster.account, cluster.eks, cluster.keys.arn("logs")
+    notices = cluster.interruptions
+    tags = settings.tags() | account.tags("platform")
+    machines = KarpenterArgs(
+        cluster=eks.name,
+        account=account.id,
+        region=account.region,
+        endpoint=eks.cluster.endpoint,
+        node_role=eks.node_role.arn,
+        instance_profile=eks.instance_profile.name,
+        security_group=eks.security_group,
+        queue=notices.queue.name,
+        queue_arn=notices.queue.arn,
+        queue_key=logs_key,
+        disk_key=cluster.keys.arn("platform"),
+        pools=aws.nodes,
+        zones={name: aws.zones_of(pool) for name, pool in aws.nodes.items()},
+        tags=tags,
+        system_nodes=aws.system.minimum,
+    )
+    balancers = LoadBalancersArgs(
+        cluster=eks.name,
+        account=account.id,
+        region=account.region,
+        vpc=cluster.network.vpc.id,
+        targets=[DATA_PLANE],
+        tags=tags,
+        system_nodes=aws.system.minimum,
+    )
+    return Surroundings(
+        region=account.region,
+        topic=Topic(arn=cluster.operations, key=logs_key, region=account.region),
+        nodes=(machines, notices.ready),
+        load_balancers=balancers,
+        prepare=cluster.prepare,
+    )
