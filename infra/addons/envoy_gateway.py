@@ -28,8 +28,8 @@ def values(registry: str, replicas: int) -> Values:
             "envoyGateway": {
                 "gateway": {"controllerName": _CONTROLLER},
                 "provider": {"type": "Kubernetes"},
-                # What a route may be changed by would otherwise be code that someone else wrote.
-                "extensionApis": {"enableEnvoyPatchPolicy": False, "enableBackend": False},
+                # Lua keeps the session's cookies from backends. All else that a policy could change stays off.
+                "extensionApis": {"enableLua": True, "enableEnvoyPatchPolicy": False, "enableBackend": False},
             }
         },
         # The job that makes the controller's certificates is a hook: it is installed like any other object and

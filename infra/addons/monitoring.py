@@ -10,7 +10,7 @@ from core.errors import ConfigError
 from infra.addons.chart import Values, install, requests
 from infra.addons.envoy_gateway import NAMESPACE as ENTRANCE
 from infra.config.services import Prometheus, Route
-from infra.substrates.cluster import Cluster, IdentitySpec, NamespaceSpec, Permission
+from infra.substrates.cluster import Backend, Cluster, ClusterRoute, IdentitySpec, NamespaceSpec, Permission
 
 NAMESPACE = NamespaceSpec(name="monitoring", callers=(ENTRANCE.name, "keda", "opencost"))
 NODES = NamespaceSpec(name="node-exporter", security="privileged", callers=(NAMESPACE.name,))
@@ -168,6 +168,40 @@ def values(args: MonitoringArgs, storage_class: str, registries: Mapping[str, st
     }
 
 
+def routes(settings: Prometheus) -> list[ClusterRoute]:
+    """Where people find the servers: dashboards are for all users, what they are made from for administrators."""
+    servers = {"prometheus": 9090, "alertmanager": 9093}
+    found = [
+        ClusterRoute(
+            name=server,
+            namespace=NAMESPACE.name,
+            prefixes=[f"/{server}/"],
+            backends=[
+                Backend(service=f"monitoring-{server}", port=port, pods={"app.kubernetes.io/name": server}),
+            ],
+            # Prometheus serves below its prefix, Alertmanager only writes its addresses so.
+            rewrite=None if server == "prometheus" else "/",
+            page=True,
+            who="administrators",
+        )
+        for server, port in servers.items()
+    ]
+    if settings.grafana is not None:
+        pods = {"app.kubernetes.io/name": "grafana"}
+        backend = Backend(service="monitoring-grafana", port=80, pods=pods, pod_port=3000)
+        found.append(
+            ClusterRoute(
+                name="grafana",
+                namespace=NAMESPACE.name,
+                prefixes=["/grafana/"],
+                backends=[backend],
+                websockets=True,
+                page=True,
+            )
+        )
+    return found
+
+
 def _volume(storage_class: str, gib: int) -> Values:
     storage = {"requests": {"storage": f"{gib}Gi"}}
     claim = {"storageClassName": storage_class, "accessModes": ["ReadWriteOnce"], "resources": storage}
@@ -233,4 +267,6 @@ class Monitoring(pulumi.ComponentResource):
         self.ready = install(
             "kube-prometheus-stack", cluster, NAMESPACE, settings, parent=self, release="monitoring", depends_on=before
         )
+        for found in routes(args.settings):
+            cluster.route(found)
         self.register_outputs({})

@@ -37,6 +37,29 @@ _SCRIPTS = "cors|no-cors|same-origin|websocket"
 """What browsers say of a request that opens no page."""
 _SESSION = "__Host-falaj-session"
 """Cookie with the ID token; browsers take one of this prefix from this host alone, over TLS."""
+_SESSIONS = (
+    *("OauthHMAC-", "OauthExpires-", "OauthNonce-", "CodeVerifier-"),
+    *("AccessToken-", "RefreshToken-", "__Host-falaj-"),
+)
+"""How the names of all cookies begin that the sign-in sets."""
+_STRIP = """
+local own = {%s}
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local sent = headers:get("cookie")
+  if sent == nil then return end
+  local kept = {}
+  for cookie in string.gmatch(sent, "[^;%%s][^;]*") do
+    local passed = true
+    for _, prefix in ipairs(own) do
+      if string.sub(cookie, 1, #prefix) == prefix then passed = false end
+    end
+    if passed then table.insert(kept, cookie) end
+  end
+  headers:remove("cookie")
+  if #kept > 0 then headers:add("cookie", table.concat(kept, "; ")) end
+end
+"""
 _GATEWAY_REF = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": NAME}
 _RETRY_ON = ["connect-failure", "refused-stream", "reset-before-request"]
 """Only failures before the service saw the request, so that a retry can never do a thing twice."""
@@ -124,10 +147,7 @@ def certificate_request(public: Public) -> dict[str, Any]:
 
 
 def sign_in(public: Public) -> dict[str, Any]:
-    """The spec of SecurityPolicy for the whole gateway: a known caller of one of the groups, or nothing.
-
-    A program's token comes in the header Authorization, a person's ID token in the session's cookie.
-    """
+    """The spec of SecurityPolicy for the whole gateway: a known caller of one of the groups, or nothing."""
     oidc: Oidc = public.oidc
     return {
         "targetRefs": [_GATEWAY_REF],
@@ -148,21 +168,7 @@ def sign_in(public: Public) -> dict[str, Any]:
                 "headers": [{"name": "Sec-Fetch-Mode", "type": "RegularExpression", "value": _SCRIPTS}],
             },
         },
-        "jwt": {
-            "providers": [
-                {
-                    "name": "issuer",
-                    "issuer": oidc.issuer,
-                    "audiences": list(dict.fromkeys([oidc.client_id, oidc.audience or oidc.client_id])),
-                    "remoteJWKS": {"uri": oidc.jwks},
-                    "extractFrom": {
-                        "headers": [{"name": "Authorization", "valuePrefix": "Bearer "}],
-                        "cookies": [_SESSION],
-                    },
-                    "claimToHeaders": [{"claim": oidc.user_claim, "header": USER_HEADER}],
-                }
-            ]
-        },
+        "jwt": _tokens(oidc),
         "authorization": _members(oidc, [*oidc.users, *oidc.administrators]),
     }
 
@@ -172,8 +178,23 @@ def restriction(name: str, public: Public) -> dict[str, Any]:
     return {
         "targetRefs": [_route_ref(name)],
         "mergeType": "StrategicMerge",
+        # The API refuses a claim whose provider is not in the same object, although the merge would bring it.
+        "jwt": _tokens(public.oidc),
         "authorization": _members(public.oidc, public.oidc.administrators),
     }
+
+
+def _tokens(oidc: Oidc) -> dict[str, Any]:
+    """Where tokens are, and whose: a program's in the header Authorization, a person's ID token in the session."""
+    provider = {
+        "name": "issuer",
+        "issuer": oidc.issuer,
+        "audiences": list(dict.fromkeys([oidc.client_id, oidc.audience or oidc.client_id])),
+        "remoteJWKS": {"uri": oidc.jwks},
+        "extractFrom": {"headers": [{"name": "Authorization", "valuePrefix": "Bearer "}], "cookies": [_SESSION]},
+        "claimToHeaders": [{"claim": oidc.user_claim, "header": USER_HEADER}],
+    }
+    return {"providers": [provider]}
 
 
 def _members(oidc: Oidc, groups: Sequence[str]) -> dict[str, Any]:
@@ -211,6 +232,16 @@ def connections() -> dict[str, Any]:
             }
         },
     }
+
+
+def secrecy() -> dict[str, Any]:
+    """The spec of EnvoyExtensionPolicy: no backend sees the session of who calls it.
+
+    The sign-in passes its cookies on, the ID token in clear. Whoever runs a notebook could act as everyone that
+    opens a link to it.
+    """
+    code = _STRIP % ", ".join(f'"{prefix}"' for prefix in _SESSIONS)
+    return {"targetRefs": [_GATEWAY_REF], "lua": [{"type": "Inline", "inline": code}]}
 
 
 def route_name(prefix: str) -> str:

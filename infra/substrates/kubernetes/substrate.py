@@ -254,7 +254,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             NetworkPolicy(
                 f"{spec.namespace}/{spec.account}-stores",
                 metadata={"name": f"{spec.account}-stores", "namespace": spec.namespace},
-                spec=cast(Any, policies.egress({}, rules)),
+                spec=cast(Any, policies.egress(spec.pods, rules)),
                 opts=self._options(namespace),
             )
         return made or namespace
@@ -446,6 +446,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             for kind, document in (
                 ("SecurityPolicy", gateway.sign_in(public)),
                 ("ClientTrafficPolicy", gateway.connections()),
+                ("EnvoyExtensionPolicy", gateway.secrecy()),
             )
         ]
         if not self.installed("envoy-gateway"):
