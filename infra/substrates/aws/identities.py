@@ -9,18 +9,16 @@ import pulumi
 from pulumi import ResourceOptions
 from pulumi_aws import eks, iam
 
-from core.errors import ConfigError
 from infra.config.model import DataClass
 from infra.substrates.aws.account import Account, pod_trust, policy
 from infra.substrates.aws.buckets import bucket_arn
+from infra.substrates.aws.permissions import narrow
 from infra.substrates.base import Store
-from infra.substrates.cluster import IdentitySpec, Permission
+from infra.substrates.cluster import IdentitySpec
 
 _ROLE_LENGTH = 64
 _READ = ("kms:Decrypt",)
 _WRITE = ("kms:Decrypt", "kms:GenerateDataKey")
-_WITHOUT_RESOURCE = ("Describe", "Get", "List")
-"""How the names of actions begin that may know no resource."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +85,7 @@ def document(identity: IdentitySpec, rights: StoreRights) -> list[dict[str, Any]
     """The statements of a service account's policy, in an order of their own.
 
     Raises:
-        ConfigError: A permission names a wildcard that it does not need.
+        ConfigError: A permission is wider than it has to be.
     """
     written = {store.name for store in identity.writes}
     access = {store.name: (store, store.name in written) for store in (*identity.reads, *identity.writes)}
@@ -103,7 +101,8 @@ def document(identity: IdentitySpec, rights: StoreRights) -> list[dict[str, Any]
         service = {"StringEquals": {"kms:ViaService": f"s3.{rights.account.region}.amazonaws.com"}}
         statements.append(_allow(actions, [rights.keys[data_class]], service))
     for permission in identity.permissions:
-        statements.append(_permission(permission, identity))
+        resources = narrow(permission, f"{identity.namespace}/{identity.account}")
+        statements.append(_allow(sorted(permission.actions), resources, permission.condition))
     return statements
 
 
@@ -134,18 +133,6 @@ def _store(store: Store, writes: bool, rights: StoreRights) -> list[dict[str, An
         case _:
             # Databases and cache ask for a user's password, and a key is mounted: External Secrets reads all three.
             return []
-
-
-def _permission(permission: Permission, identity: IdentitySpec) -> dict[str, Any]:
-    owner = f"{identity.namespace}/{identity.account}"
-    wide = [action for action in permission.actions if "*" in action]
-    if wide:
-        raise ConfigError(f"{owner} asks for {wide[0]}: name each action that it needs")
-    if "*" in permission.resources and permission.condition is None:
-        narrow = [action for action in permission.actions if not action.partition(":")[2].startswith(_WITHOUT_RESOURCE)]
-        if narrow:
-            raise ConfigError(f"{owner} asks for {narrow[0]} on everything: name the resources, or add a condition")
-    return _allow(sorted(permission.actions), permission.resources, permission.condition)
 
 
 def _allow(

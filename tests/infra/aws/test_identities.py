@@ -12,7 +12,7 @@ from infra.config import StackConfig
 from infra.config.model import DataClass
 from infra.plan import Graph
 from infra.substrates.aws.account import Account
-from infra.substrates.aws.identities import Identities, IdentitiesArgs, StoreRights, document
+from infra.substrates.aws.identities import Identities, IdentitiesArgs, StoreRights, document, role_name
 from infra.substrates.aws.keys import CLASSES
 from infra.substrates.base import AUDIT_LOG, MODELS, ONLINE_FEATURES, PSEUDONYM_KEY, RAW, TRACKING, Store
 from infra.substrates.cluster import IdentitySpec, Permission
@@ -79,22 +79,94 @@ def test_secrets_are_never_a_role_s_own_to_read() -> None:
     assert document(spec(reads=[PSEUDONYM_KEY, ONLINE_FEATURES, TRACKING]), rights(account())) == []
 
 
+EVERYTHING = {"StringEquals": {"aws:ResourceTag/owner": ["us"]}}
+
+
+@pytest.mark.parametrize("condition", [None, {}, EVERYTHING])
 @pytest.mark.parametrize(
-    ("permission", "message"),
+    ("action", "resource", "message"),
     [
-        (Permission(actions=["ec2:*"], resources=["arn:aws:ec2:me-central-1:1:x"]), r"ec2:\*: name each action"),
-        (Permission(actions=["ec2:RunInstances"], resources=["*"]), "RunInstances on everything"),
+        ("ec2:*", "arn:aws:ec2:me-central-1:444455556666:instance/i-1", r"ec2:\*: name each action"),
+        ("ec2:Describe?nstances", "*", "name each action"),
+        ("*", "*", "name each action"),
+        ("ec2:RunInstances", "*", "RunInstances on everything"),
+        ("secretsmanager:GetSecretValue", "*", "GetSecretValue on everything"),
+        ("kms:ListGrants", "*", "ListGrants on everything"),
+        ("iam:GetRole", "*", "GetRole on everything"),
+        ("ec2:RunInstances", "arn:aws:ec2:*:444455556666:instance/i-1", "name service, region, account and type"),
+        ("ec2:RunInstances", "arn:aws:ec2:me-central-1:*:instance/i-1", "name service, region, account and type"),
+        ("ec2:RunInstances", "arn:aws:ec2:me-central-1:444455556666:*", "name service, region, account and type"),
+        ("ec2:RunInstances", "arn:aws:ec2:me-central-1:444455556666:*/*", "name service, region, account and type"),
+        ("s3:GetObject", "arn:aws:s3:::*/*", "name service, region, account and type"),
+        ("s3:GetObject", "arn:aws:s3:::falaj-*", "name service, region, account and type"),
+        ("s3:GetObject", "arn:*", "name service, region, account and type"),
+        ("sqs:SendMessage", "arn:aws:sqs:me-central-1:444455556666:*", "name service, region, account and type"),
+        ("kms:Decrypt", "arn:aws:kms:me-central-1:444455556666:key/*", "name each of them"),
+        ("iam:PassRole", "arn:aws:iam::444455556666:role/*", "name each of them"),
+        (
+            "secretsmanager:GetSecretValue",
+            "arn:aws:secretsmanager:me-central-1:444455556666:secret:?*",
+            "name each of them",
+        ),
     ],
 )
-def test_a_permission_that_is_too_wide_is_refused(permission: Permission, message: str) -> None:
+def test_a_permission_that_is_too_wide_is_refused_whatever_its_condition(
+    action: str, resource: str, message: str, condition: dict[str, Any] | None
+) -> None:
+    permission = Permission(actions=[action], resources=[resource], condition=condition)
     with pytest.raises(ConfigError, match=message):
         document(spec(permissions=[permission]), rights(account()))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"actions": [], "resources": ["*"]}, {"actions": ["s3:GetObject"], "resources": []}]
+)
+def test_a_permission_names_both_actions_and_resources(fields: dict[str, list[str]]) -> None:
+    with pytest.raises(ConfigError, match="without actions or without resources"):
+        document(spec(permissions=[Permission(**fields)]), rights(account()))
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "arn:aws:ec2:me-central-1:444455556666:instance/*",
+        "arn:aws:ec2:me-central-1::image/*",
+        "arn:aws:s3:::falaj-prod-444455556666-raw/one/*",
+        "arn:aws:secretsmanager:me-central-1:444455556666:secret:falaj-prod/tracking-??????",
+        "arn:aws:logs:me-central-1:444455556666:log-group:/falaj-prod/*",
+        "arn:aws:iam::444455556666:role/aws-service-role/one/*",
+    ],
+)
+def test_a_pattern_that_ends_in_a_named_place_is_let_through(resource: str) -> None:
+    permission = Permission(actions=["ec2:RunInstances"], resources=[resource])
+    (statement,) = document(spec(permissions=[permission]), rights(account()))
+    assert statement["Resource"] == [resource]
+
+
+@pytest.mark.parametrize("resource", ["*", "arn:aws:s3:::*", "arn:aws:kms:me-central-1:444455556666:key/*"])
+def test_a_resource_that_is_known_late_is_checked_then(resource: str) -> None:
+    permission = Permission(actions=["kms:Decrypt"], resources=[pulumi.Output.from_input(resource)])
+    with pytest.raises(Exception, match="falaj/mlflow asks for kms:Decrypt on"):
+        graph(spec(permissions=[permission]))
 
 
 def test_an_action_that_knows_no_resource_may_have_none() -> None:
     permission = Permission(actions=["ec2:DescribeInstances"], resources=["*"])
     (statement,) = document(spec(permissions=[permission]), rights(account()))
     assert statement["Resource"] == ["*"]
+
+
+def test_one_action_that_knows_resources_is_not_hidden_by_others() -> None:
+    permission = Permission(actions=["ec2:DescribeInstances", "ec2:RunInstances"], resources=["*"])
+    with pytest.raises(ConfigError, match="RunInstances on everything"):
+        document(spec(permissions=[permission]), rights(account()))
+
+
+def test_names_of_roles_fit_iam_and_stay_different() -> None:
+    one, other = (IdentitySpec(namespace="n" * 40, account=f"{'a' * 40}{end}") for end in "12")
+    names = {role_name(account(), identity) for identity in (one, other)}
+    assert len(names) == 2
+    assert all(len(name) <= 64 for name in names)
 
 
 FOLDERS = st.builds(
