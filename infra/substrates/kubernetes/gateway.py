@@ -46,15 +46,15 @@ _STRIP = """
 local own = {%s}
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local sent = headers:get("cookie")
-  if sent == nil then return end
   local kept = {}
-  for cookie in string.gmatch(sent, "[^;%%s][^;]*") do
-    local passed = true
-    for _, prefix in ipairs(own) do
-      if string.sub(cookie, 1, #prefix) == prefix then passed = false end
+  for index = 0, headers:getNumValues("cookie") - 1 do
+    for cookie in string.gmatch(headers:getAtIndex("cookie", index), "[^;%%s][^;]*") do
+      local passed = true
+      for _, prefix in ipairs(own) do
+        if string.sub(cookie, 1, #prefix) == prefix then passed = false end
+      end
+      if passed then table.insert(kept, cookie) end
     end
-    if passed then table.insert(kept, cookie) end
   end
   headers:remove("cookie")
   if #kept > 0 then headers:add("cookie", table.concat(kept, "; ")) end
