@@ -248,9 +248,10 @@ class KubernetesSubstrate(pulumi.ComponentResource):
     def identity(self, spec: IdentitySpec) -> pulumi.Resource:
         """Give the rights, and let the namespace's pods out to the stores that they are for."""
         made = self._world.identities.bind(spec, self)
-        _, namespace = self._known(spec.namespace)
+        known, namespace = self._known(spec.namespace)
         rules = _ways_out([self._world.stores.bind(store) for store in (*spec.reads, *spec.writes)])
-        if rules:
+        # Where pods may go out anyway, a policy that lets them out somewhere would close all the rest.
+        if rules and (known.quota is not None or known == PLATFORM):
             NetworkPolicy(
                 f"{spec.namespace}/{spec.account}-stores",
                 metadata={"name": f"{spec.account}-stores", "namespace": spec.namespace},
