@@ -7,27 +7,36 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from serving.runtime.errors import RefusedError, unavailable
+from serving.runtime.errors import RefusedError, late, unavailable
+from serving.runtime.identity import Identity
 from serving.runtime.log import InferenceLog, LogWriteError
 from serving.runtime.metrics import Metrics
-from serving.runtime.model import Arrays, Model
+from serving.runtime.model import DTYPES, Array, Arrays, Model
+from serving.runtime.outputs import Outputs
 
 INLINE_SECONDS = 0.004
 """The longest run that may hold the event loop; a longer one goes to a thread."""
+_MEMORY = 0.9
+"""How much of the estimated time of a row stays after a run."""
 
-Done = Callable[[Arrays | RefusedError], None]
+Done = Callable[[Outputs | RefusedError, int, int], None]
+"""Called once, on the event loop, with the outputs of the run and the rows in it that are the request's own, or with
+the reason for none."""
 
 
 @dataclass(slots=True)
 class Job:
-    """Rows of one request; `done` is called once, on the event loop, with the outputs or the reason for none."""
+    """Rows of one request. The arrays are flat, see `codec.Request`; the moments are of `time.perf_counter`."""
 
     inputs: Arrays
     rows: int
-    inference_id: bytes
+    identity: Identity
+    started: float
+    deadline: float
     done: Done
 
 
@@ -40,30 +49,45 @@ class Batcher:
         log: InferenceLog,
         metrics: Metrics,
         executor: Executor,
-        max_batch_rows: int,
         max_queued_rows: int,
+        max_queue_seconds: float,
     ) -> None:
         self._model = model
         self._log = log
         self._journal_key = log.register(model.name, model.version, model.spec)
         self._metrics = metrics.of_version(model.name, model.version)
-        self._queued = metrics.queued_rows.labels(model.name)
+        self._metrics.queued_rows.set_function(lambda: self._rows)
+        self._metrics.batch_limit.set(model.batch_rows)
         self._executor = executor
-        self._max_batch_rows = max_batch_rows
         self._max_queued_rows = max_queued_rows
+        self._max_queue_seconds = max_queue_seconds
+        self._row_seconds = model.seconds(model.batch_rows) / model.batch_rows
         self._jobs: deque[Job] = deque()
         self._rows = 0
         self._scheduled = False
         self._running = False
 
+    def check_room(self, rows: int) -> None:
+        """Whether so many rows more can be taken now.
+
+        Raises:
+            RefusedError: 503, the queue is full, or so long that its end would come too late.
+        """
+        if self._jobs and (
+            self._rows + rows > self._max_queued_rows or self._rows * self._row_seconds > self._max_queue_seconds
+        ):
+            raise unavailable(f"the queue of {self._model.name} is full")
+
     def submit(self, job: Job) -> None:
         """Queue a job.
 
         Raises:
-            RefusedError: 503, the queue is full.
+            RefusedError: 503, the queue is full; 504, the job's deadline would pass before its turn.
         """
-        if self._rows + job.rows > self._max_queued_rows and self._jobs:
-            raise unavailable(f"the queue of {self._model.name} is full")
+        if self._jobs:
+            self.check_room(job.rows)
+            if time.perf_counter() + self._rows * self._row_seconds > job.deadline:
+                raise late(f"the queue of {self._model.name} is longer than the request can wait")
         self._jobs.append(job)
         self._rows += job.rows
         if not self._scheduled and not self._running:
@@ -75,17 +99,17 @@ class Batcher:
 
     def _run_batch(self) -> None:
         self._scheduled = False
-        jobs = self._take()
-        self._queued.set(self._rows)
-        inputs = _join(jobs)
-        faults = self._model.faults(inputs)
-        if faults is not None:
-            jobs = self._refuse_faulty(jobs, faults)
-            if jobs:
-                inputs = _join(jobs)
+        started = time.perf_counter()
+        jobs = self._take(started)
         if jobs:
-            rows = len(inputs[0])
-            if self._model.seconds(rows) <= INLINE_SECONDS:
+            inputs = self._join(jobs)
+            faults = self._model.faults(inputs)
+            if faults is not None:
+                jobs = self._refuse_faulty(jobs, inputs, faults)
+                inputs = self._join(jobs) if jobs else inputs
+        if jobs:
+            self._metrics.queue_seconds.observe_since([job.started for job in jobs], started)
+            if self._model.seconds(len(inputs[0])) <= INLINE_SECONDS:
                 self._finish(jobs, inputs, self._timed_run(inputs))
             else:
                 self._running = True
@@ -94,26 +118,42 @@ class Batcher:
         if self._jobs and not self._running:
             self._schedule()
 
-    def _take(self) -> list[Job]:
+    def _take(self, now: float) -> list[Job]:
         """The oldest jobs, as many as fit one run; one that is larger than a run on its own runs alone."""
-        job = self._jobs.popleft()
-        jobs, rows = [job], job.rows
-        while self._jobs and rows + self._jobs[0].rows <= self._max_batch_rows:
+        jobs: list[Job] = []
+        rows = 0
+        while self._jobs and (not jobs or rows + self._jobs[0].rows <= self._model.batch_rows):
             job = self._jobs.popleft()
+            self._rows -= job.rows
+            if job.deadline < now:
+                job.done(late("the request's time had passed before its turn"), 0, 0)
+                continue
             jobs.append(job)
             rows += job.rows
-        self._rows -= rows
         return jobs
 
-    def _refuse_faulty(self, jobs: list[Job], faults: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> list[Job]:
+    def _join(self, jobs: list[Job]) -> Arrays:
+        return tuple(
+            [
+                _batch(arrays, DTYPES[tensor.datatype]).reshape(-1, *tensor.shape[1:])
+                for tensor, arrays in zip(
+                    self._model.spec.inputs, zip(*[job.inputs for job in jobs], strict=True), strict=True
+                )
+            ]
+        )
+
+    def _refuse_faulty(
+        self, jobs: list[Job], inputs: Arrays, faults: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+    ) -> list[Job]:
         sound = []
         start = 0
         for job in jobs:
-            if faults[start : start + job.rows].any():
-                job.done(self._model.fault(job.inputs))
+            end = start + job.rows
+            if faults[start:end].any():
+                job.done(self._model.fault(tuple([array[start:end] for array in inputs])), 0, 0)
             else:
                 sound.append(job)
-            start += job.rows
+            start = end
         return sound
 
     def _timed_run(self, inputs: Arrays) -> Arrays | RefusedError:
@@ -123,7 +163,9 @@ class Batcher:
         except RefusedError as refused:
             return refused
         finally:
-            self._metrics.batch_seconds.observe(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._metrics.batch_seconds.observe(seconds)
+            self._row_seconds = _MEMORY * self._row_seconds + (1 - _MEMORY) * seconds / len(inputs[0])
 
     def _finish_threaded(
         self, jobs: list[Job], inputs: Arrays, future: "asyncio.Future[Arrays | RefusedError]"
@@ -133,34 +175,37 @@ class Batcher:
         if self._jobs and not self._scheduled:
             self._schedule()
 
-    def _finish(self, jobs: list[Job], inputs: Arrays, outputs: Arrays | RefusedError) -> None:
-        if not isinstance(outputs, RefusedError):
+    def _finish(self, jobs: list[Job], inputs: Arrays, arrays: Arrays | RefusedError) -> None:
+        if not isinstance(arrays, RefusedError):
             try:
                 self._log.append(
                     self._journal_key,
-                    b"".join([job.inference_id for job in jobs]),
+                    b"".join([job.identity[0] for job in jobs]),
                     [job.rows for job in jobs],
                     inputs,
-                    outputs,
+                    arrays,
                 )
             except LogWriteError as error:
-                outputs = unavailable(str(error))
-        if isinstance(outputs, RefusedError):
+                arrays = unavailable(str(error))
+        if isinstance(arrays, RefusedError):
             for job in jobs:
-                job.done(outputs)
+                job.done(arrays, 0, 0)
             return
         self._metrics.batch_rows.observe(len(inputs[0]))
-        if len(jobs) == 1:
-            jobs[0].done(outputs)
-            return
+        outputs = Outputs(arrays, self._model.spec)
         start = 0
         for job in jobs:
             end = start + job.rows
-            job.done(tuple([array[start:end] for array in outputs]))
+            job.done(outputs, start, end)
             start = end
+        self._metrics.answered.inc(len(jobs))
+        self._metrics.seconds.observe_since([job.started for job in jobs], time.perf_counter())
 
 
-def _join(jobs: list[Job]) -> Arrays:
-    if len(jobs) == 1:
-        return jobs[0].inputs
-    return tuple([np.concatenate(arrays) for arrays in zip(*[job.inputs for job in jobs], strict=True)])
+def _batch(arrays: tuple[Array, ...], dtype: np.dtype[Any]) -> Array:
+    """One flat array of `dtype`. What does not fit a float becomes infinite."""
+    joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    if joined.dtype == dtype:
+        return joined
+    with np.errstate(over="ignore"):
+        return joined.astype(dtype)

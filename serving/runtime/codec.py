@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2 over REST: JSON and the binary tensor extension, to arrays and back.
+"""Requests and answers as arrays: what every transport checks and converts in the same way.
 
 https://github.com/kserve/open-inference-protocol and
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
@@ -8,18 +8,14 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import orjson
-import simdjson
 
 from core.model_spec import ModelSpec, Tensor
 from serving.runtime.errors import invalid
 from serving.runtime.model import Array, Arrays
 
-_BUFFER_TYPES: dict[str, Literal["d", "i"]] = {"FP32": "d", "INT64": "i"}
-_BUFFER_DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype(np.float64), "INT64": np.dtype(np.int64)}
 _WIRE_TYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
 
 Entities = list[str] | list[int]
@@ -35,7 +31,11 @@ class Output:
 
 @dataclass(slots=True)
 class Request:
-    """What is asked: arrays for the graph, or the ids of entities whose features are to be looked up."""
+    """What is asked: arrays for the graph, or the ids of entities whose features are to be looked up.
+
+    The arrays are flat, in the order of the spec's inputs. One of an FP32 input may be float64, as JSON's numbers
+    are: a batch is converted at once, and what does not fit becomes infinite, which no contract admits.
+    """
 
     id: str | None
     rows: int
@@ -44,93 +44,37 @@ class Request:
     outputs: Sequence[Output]
 
 
-class Decoder:
-    """Decodes request bodies. Not for several threads: the parser's memory is used again."""
+@dataclass(frozen=True, slots=True)
+class TensorHead:
+    """A request's tensor without its values; `count` is how many elements the shape holds."""
 
-    def __init__(self, max_rows: int) -> None:
-        self._max_rows = max_rows
-        self._parser = simdjson.Parser()
-
-    def decode(self, body: bytes, json_length: int | None, spec: ModelSpec) -> Request:
-        """Decode one body.
-
-        Args:
-            json_length: The value of `Inference-Header-Content-Length`, where binary tensors follow the JSON.
-
-        Raises:
-            RefusedError: 400, the body is not a request for this model.
-        """
-        text, binary = (body, b"") if json_length is None else (body[:json_length], body[json_length:])
-        if json_length is not None and json_length > len(body):
-            raise invalid(f"Inference-Header-Content-Length is {json_length}, yet the body has {len(body)} bytes")
-        document = self._parse(text)
-        try:
-            return self._read(document, text, binary, spec)
-        except (TypeError, KeyError, IndexError, AttributeError, ValueError, OverflowError, RuntimeError) as error:
-            # What a body of the wrong structure raises at the place where it is wrong.
-            raise invalid(f"the body is not an inference request: {_text(error)}") from None
-
-    def _parse(self, text: bytes) -> Any:
-        try:
-            try:
-                return self._parser.parse(text)
-            except RuntimeError:
-                # Something still refers to the last document, or a number does not fit 64 bits.
-                self._parser = simdjson.Parser()
-                return self._parser.parse(text)
-        except (ValueError, RuntimeError) as error:
-            raise invalid(f"the body is not JSON: {_text(error)}") from None
-
-    def _read(self, document: Any, text: bytes, binary: bytes, spec: ModelSpec) -> Request:
-        if not _is_object(document):
-            raise invalid("the body is not a JSON object")
-        # Looking up a key that is not there costs more than all the rest of a small body.
-        keys = list(document)
-        inputs: Any = document["inputs"] if "inputs" in keys else None
-        if not _is_list(inputs) or not len(inputs):
-            raise invalid("inputs: a list with a tensor is needed")
-        # Brackets: one for the inputs, two for each. More may be outputs, or data in rows that must be looked into.
-        flat = text.count(b"[") == 1 + 2 * len(inputs)
-        arrays: dict[str, Array] = {}
-        offset = 0
-        for tensor in inputs:
-            fields = list(tensor)
-            name, datatype, shape = tensor["name"], tensor["datatype"], tensor["shape"].as_list()
-            if not isinstance(name, str):
-                raise invalid("inputs: a name is not a string")
-            if name in arrays:
-                raise invalid(f"input {name} stands twice")
-            count = check_tensor(name, datatype, shape, spec, self._max_rows)
-            size = tensor["parameters"].get("binary_data_size") if "parameters" in fields else None
-            if size is None:
-                if "data" not in fields:
-                    raise invalid(f"input {name} has neither data nor parameters.binary_data_size")
-                arrays[name] = _from_json(tensor["data"], name, datatype, shape, count, flat)
-            else:
-                if "data" in fields:
-                    raise invalid(f"input {name} has both data and parameters.binary_data_size")
-                if type(size) is not int or not 0 <= size <= len(binary) - offset:
-                    raise invalid(f"input {name}: binary_data_size is {size}, {len(binary) - offset} bytes are left")
-                arrays[name] = from_binary(binary[offset : offset + size], name, datatype, shape)
-                offset += size
-        if offset != len(binary):
-            raise invalid(f"{len(binary) - offset} bytes follow the last binary tensor")
-        identifier = document["id"] if "id" in keys else None
-        if identifier is not None and not isinstance(identifier, str):
-            raise invalid("id is not a string")
-        parameters = document["parameters"] if "parameters" in keys else None
-        outputs = document["outputs"].as_list() if "outputs" in keys else ()
-        wanted = [(output["name"], output.get("parameters", {}).get("binary_data")) for output in outputs]
-        binary_output = parameters is not None and parameters.get("binary_data_output") is True
-        selected = select_outputs(wanted, binary_output, spec)
-        return assemble(identifier, arrays, selected, spec)
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    count: int
 
 
-def check_tensor(name: str, datatype: Any, shape: Sequence[Any], spec: ModelSpec, max_rows: int) -> int:
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a request's tensors become the graph's inputs.
+
+    `order` are their positions in the spec's order; where the request carries ids in place of features, `by_id`, the
+    position of the ids alone.
+    """
+
+    rows: int
+    order: tuple[int, ...]
+    by_id: bool
+
+    def request(self, identifier: str | None, arrays: Sequence[Array], outputs: Sequence[Output]) -> Request:
+        """The request with its values: flat arrays in the order that the client sent them in."""
+        if self.by_id:
+            return Request(identifier, self.rows, None, arrays[self.order[0]].tolist(), outputs)
+        return Request(identifier, self.rows, tuple([arrays[position] for position in self.order]), None, outputs)
+
+
+def check_tensor(name: str, datatype: Any, shape: Sequence[Any], spec: ModelSpec, max_rows: int) -> TensorHead:
     """Compare a request's tensor with the spec.
-
-    Returns:
-        How many elements the shape holds.
 
     Raises:
         RefusedError: 400, with what was expected.
@@ -158,7 +102,7 @@ def check_tensor(name: str, datatype: Any, shape: Sequence[Any], spec: ModelSpec
         raise invalid(f"input {name} has no rows")
     if shape[0] > max_rows:
         raise invalid(f"input {name} has {shape[0]} rows: at most {max_rows} are taken in one request")
-    return math.prod(shape)
+    return TensorHead(name, datatype, tuple(shape), math.prod(shape))
 
 
 def select_outputs(wanted: Sequence[tuple[str, bool | None]], binary: bool, spec: ModelSpec) -> list[Output]:
@@ -177,99 +121,77 @@ def select_outputs(wanted: Sequence[tuple[str, bool | None]], binary: bool, spec
     return selected
 
 
-def assemble(identifier: str | None, arrays: dict[str, Array], outputs: Sequence[Output], spec: ModelSpec) -> Request:
+def assemble(heads: Sequence[TensorHead], spec: ModelSpec) -> Layout:
     """Put a request's checked tensors in the spec's order.
 
     Raises:
-        RefusedError: 400, a tensor is missing, ids and features are mixed, or the rows differ in number.
+        RefusedError: 400, a tensor is missing or stands twice, ids and features are mixed, or the rows differ in
+            number.
     """
-    ids = arrays.get(spec.features.entity)
-    if ids is not None and not any(tensor.name == spec.features.entity for tensor in spec.inputs):
-        if len(arrays) > 1:
-            raise invalid(f"{spec.features.entity} stands alone: its features are looked up")
-        return Request(identifier, len(ids), None, ids.reshape(-1).tolist(), outputs)
-    missing = [tensor.name for tensor in spec.inputs if tensor.name not in arrays]
+    positions: dict[str, int] = {}
+    for position, head in enumerate(heads):
+        if head.name in positions:
+            raise invalid(f"input {head.name} stands twice")
+        positions[head.name] = position
+    entity = spec.features.entity
+    if entity in positions and not any(tensor.name == entity for tensor in spec.inputs):
+        if len(heads) > 1:
+            raise invalid(f"{entity} stands alone: its features are looked up")
+        return Layout(heads[0].shape[0], (0,), True)
+    missing = [tensor.name for tensor in spec.inputs if tensor.name not in positions]
     if missing:
         raise invalid(f"input {missing[0]} is missing")
-    inputs = tuple(arrays[tensor.name] for tensor in spec.inputs)
-    rows = len(inputs[0])
-    if any(len(array) != rows for array in inputs):
-        raise invalid(f"the inputs have different numbers of rows: {[len(array) for array in inputs]}")
-    return Request(identifier, rows, inputs, None, outputs)
+    rows = {head.shape[0] for head in heads}
+    if len(rows) > 1:
+        raise invalid(f"the inputs have different numbers of rows: {[head.shape[0] for head in heads]}")
+    return Layout(rows.pop(), tuple(positions[tensor.name] for tensor in spec.inputs), False)
 
 
-def from_binary(data: bytes, name: str, datatype: str, shape: Sequence[int]) -> Array:
-    """Decode a tensor of the binary extension (and of gRPC's raw contents): little-endian, row-major.
+def from_binary(data: bytes | memoryview, head: TensorHead) -> Array:
+    """Decode a tensor of the binary extension (and of gRPC's raw contents): little-endian, row-major; (n,).
 
     Raises:
         RefusedError: 400, the bytes do not fill the shape.
     """
-    count = math.prod(shape)
-    if datatype == "BYTES":
-        return to_strings(_split(data, name), name, shape, count)
-    dtype = _WIRE_TYPES[datatype]
-    if len(data) != count * dtype.itemsize:
-        raise invalid(f"input {name} has {len(data)} bytes: shape {list(shape)} needs {count * dtype.itemsize}")
-    return np.frombuffer(data, dtype).reshape(shape)
+    if head.datatype == "BYTES":
+        return to_strings(_split(bytes(data), head.name), head)
+    dtype = _WIRE_TYPES[head.datatype]
+    if len(data) != head.count * dtype.itemsize:
+        raise invalid(
+            f"input {head.name} has {len(data)} bytes: shape {list(head.shape)} needs {head.count * dtype.itemsize}"
+        )
+    return np.frombuffer(data, dtype)
 
 
-def to_strings(elements: Sequence[Any], name: str, shape: Sequence[int], count: int) -> Array:
-    """Decode UTF-8 (or take strings as they are; None is missing, "") into an object array of `str`.
+def check_count(values: Sequence[Any] | Array, head: TensorHead) -> None:
+    """Raises:
+    RefusedError: 400, the values do not fill the shape.
+    """
+    if len(values) != head.count:
+        raise invalid(f"input {head.name} has {len(values)} elements: shape {list(head.shape)} needs {head.count}")
+
+
+def to_strings(elements: Sequence[Any], head: TensorHead) -> Array:
+    """Decode UTF-8 (or take strings as they are; None is missing, "") into a flat object array of `str`.
 
     Raises:
         RefusedError: 400, not UTF-8, not text, or too few or many.
     """
-    if len(elements) != count:
-        raise invalid(f"input {name} has {len(elements)} elements: shape {list(shape)} needs {count}")
-    array = np.empty(count, object)
+    check_count(elements, head)
+    array = np.empty(head.count, object)
     for index, element in enumerate(elements):
         if isinstance(element, bytes):
             try:
                 array[index] = element.decode()
             except UnicodeDecodeError:
-                raise invalid(f"input {name}: element {index} is not UTF-8") from None
+                raise invalid(f"input {head.name}: element {index} is not UTF-8") from None
         elif isinstance(element, str):
             array[index] = element
         elif element is None:
             array[index] = ""
         else:
-            raise invalid(f"input {name}: element {index} is not a string")
-    return array.reshape(shape)
-
-
-def encode(
-    model: str, version: str, request: Request, inference_id: str, spec: ModelSpec, outputs: Arrays
-) -> tuple[bytes, int | None]:
-    """Encode an answer.
-
-    Returns:
-        The body, and the length of its JSON part where binary tensors follow.
-    """
-    tensors: list[dict[str, Any]] = []
-    tail: list[bytes] = []
-    for output in request.outputs:
-        array, tensor = outputs[output.index], spec.outputs[output.index]
-        described: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": array.shape}
-        if output.binary:
-            tail.append(to_binary(array, tensor.datatype))
-            described["parameters"] = {"binary_data_size": len(tail[-1])}
-        else:
-            # Row-major and flat, as the protocol's reference has it.
-            described["data"] = array.reshape(-1).tolist() if tensor.datatype == "BYTES" else array.reshape(-1)
-        tensors.append(described)
-    document = orjson.dumps(
-        {
-            "model_name": model,
-            "model_version": version,
-            "id": request.id if request.id is not None else inference_id,
-            "parameters": {"inference_id": inference_id},
-            "outputs": tensors,
-        },
-        option=orjson.OPT_SERIALIZE_NUMPY,
-    )
-    if not tail:
-        return document, None
-    return b"".join((document, *tail)), len(document)
+            raise invalid(f"input {head.name}: element {index} is not a string")
+    return array
 
 
 def to_binary(array: Array, datatype: str) -> bytes:
@@ -278,81 +200,6 @@ def to_binary(array: Array, datatype: str) -> bytes:
         return array.astype(_WIRE_TYPES[datatype], copy=False).tobytes()
     encoded = [text.encode() for text in array.reshape(-1)]
     return b"".join(part for text in encoded for part in (struct.pack("<I", len(text)), text))
-
-
-def _from_json(data: Any, name: str, datatype: str, shape: Sequence[int], count: int, flat: bool) -> Array:
-    if not _is_list(data):
-        raise invalid(f"input {name}: data is not a list")
-    if not flat:
-        _check_nesting(data, name, shape)
-    if datatype == "BYTES":
-        return to_strings(_flatten(data.as_list()), name, shape, count)
-    try:
-        buffer = data.as_buffer(of_type=_BUFFER_TYPES[datatype])
-    except TypeError:
-        values = _with_missing(_flatten(data.as_list()), name, datatype)
-    else:
-        values = np.frombuffer(buffer, _BUFFER_DTYPES[datatype])
-    if len(values) != count:
-        raise invalid(f"input {name} has {len(values)} elements: shape {list(shape)} needs {count}")
-    return _narrow(values).reshape(shape) if datatype == "FP32" else values.reshape(shape)
-
-
-def floats(values: Sequence[float]) -> Array:
-    """(n,) FP32; what does not fit becomes infinite, which no contract admits."""
-    return _narrow(np.array(values, np.float64))
-
-
-def _narrow(values: Array) -> Array:
-    with np.errstate(over="ignore"):
-        return values.astype(np.float32)
-
-
-def _with_missing(values: list[Any], name: str, datatype: str) -> Array:
-    """JSON has no NaN: null stands for a missing number."""
-    for value in values:
-        if datatype == "FP32" and value is None:
-            continue
-        if type(value) is int or (datatype == "FP32" and type(value) is float):
-            continue
-        raise invalid(f"input {name}: data holds what is not a number of type {datatype}")
-    if datatype == "INT64":
-        return np.array(values, np.int64)
-    return np.array([math.nan if value is None else value for value in values], np.float64)
-
-
-def _check_nesting(data: Any, name: str, shape: Sequence[int]) -> None:
-    """Nested data has the shape's own structure: rows of another length would else be taken for the right ones."""
-    first = data[0] if len(data) else None
-    nested = _is_list(first)
-    for row in data:
-        if _is_list(row) is not nested:
-            raise invalid(f"input {name}: data mixes lists and elements")
-    if nested:
-        if len(data) != shape[0] or len(shape) == 1:
-            raise invalid(f"input {name}: data is nested otherwise than shape {list(shape)}")
-        for row in data:
-            if math.prod(shape[1:]) != len(row) and len(shape) == 2:
-                raise invalid(f"input {name}: a row has {len(row)} elements, shape {list(shape)} needs {shape[1]}")
-            _check_nesting(row, name, shape[1:])
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, simdjson.Array)
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, simdjson.Object)
-
-
-def _flatten(values: list[Any]) -> list[Any]:
-    flat: list[Any] = []
-    for value in values:
-        if isinstance(value, list):
-            flat.extend(_flatten(value))
-        else:
-            flat.append(value)
-    return flat
 
 
 def _split(data: bytes, name: str) -> list[bytes]:
@@ -374,9 +221,3 @@ def _shape_text(tensor: Tensor) -> str:
     sizes = ["n" if size == -1 else str(size) for size in tensor.shape]
     columns = f" ({', '.join(tensor.columns)})" if tensor.columns else ""
     return f"[{', '.join(sizes)}]{columns}"
-
-
-def _text(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"{error.args[0]!r} is missing"
-    return str(error)

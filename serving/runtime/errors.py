@@ -11,6 +11,7 @@ _STATUS_CODES = {
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
 
@@ -34,3 +35,7 @@ def invalid(reason: str) -> RefusedError:
 
 def unavailable(reason: str) -> RefusedError:
     return RefusedError(503, reason)
+
+
+def late(reason: str) -> RefusedError:
+    return RefusedError(504, reason)

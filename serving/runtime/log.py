@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from core.errors import FalajError
 from core.model_spec import ModelSpec, Tensor
 from serving.runtime import journal
+from serving.runtime.identity import texts
 from serving.runtime.journal import Batch, Header, Segment
 from serving.runtime.metrics import Metrics
 from serving.runtime.model import Array, Arrays
@@ -35,7 +36,6 @@ _DAY_US = 86_400_000_000
 _RETRY_S = 1.0
 _RECOVER_S = 60.0
 _PROBE_BYTES = 1 << 16
-_HYPHENS = (8, 13, 18, 23)
 
 logger = logging.getLogger("falaj.log")
 
@@ -299,13 +299,9 @@ def _array(values: Array, tensor: Tensor) -> pa.Array:
 
 
 def _uuids(ids: bytes) -> pa.Array:
-    """16 bytes each to the text form, without a Python object for each."""
     count = len(ids) // 16
-    digits = np.frombuffer(ids.hex().encode(), np.uint8).reshape(count, 32)
-    text = np.full((count, 36), ord("-"), np.uint8)
-    text[:, np.delete(np.arange(36), _HYPHENS)] = digits
     offsets = np.arange(0, 36 * (count + 1), 36, dtype=np.int32)
-    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(text.tobytes()))
+    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(texts(ids).tobytes()))
 
 
 def _write(table: pa.Table, path: Path) -> Path:

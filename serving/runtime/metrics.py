@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 from prometheus_client.registry import REGISTRY, CollectorRegistry
+
+from serving.runtime.histogram import Histogram, Tally
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-_OUTCOMES = {200: "ok", 400: "invalid", 404: "not_found", 413: "too_large", 503: "unavailable"}
+_OUTCOMES = {200: "ok", 400: "invalid", 404: "not_found", 413: "too_large", 503: "unavailable", 504: "too_late"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +17,12 @@ class VersionMetrics:
     """The children of one version, looked up once: a look-up by labels costs more than the count."""
 
     answered: Counter
-    seconds: Histogram
-    batch_rows: Histogram
-    batch_seconds: Histogram
+    seconds: Tally
+    queue_seconds: Tally
+    batch_rows: Tally
+    batch_seconds: Tally
+    queued_rows: Gauge
+    batch_limit: Gauge
 
 
 class Metrics:
@@ -30,33 +35,41 @@ class Metrics:
             ["model", "version", "outcome"],
             registry=registry,
         )
+        version = ("model", "version")
         self._seconds = Histogram(
             "falaj_inference_seconds",
             "Time from a request's last byte to its answer",
-            ["model", "version"],
-            buckets=_SECONDS,
-            registry=registry,
+            version,
+            _SECONDS,
+            registry,
         )
-        self._batch_rows = Histogram(
-            "falaj_inference_batch_rows", "Rows run together", ["model", "version"], buckets=_ROWS, registry=registry
+        self._queue_seconds = Histogram(
+            "falaj_inference_queue_seconds",
+            "Time from a request's last byte to the run that its rows are in",
+            version,
+            _SECONDS,
+            registry,
         )
+        self._batch_rows = Histogram("falaj_inference_batch_rows", "Rows run together", version, _ROWS, registry)
         self._batch_seconds = Histogram(
-            "falaj_inference_batch_seconds",
-            "Time of one run of the graph",
-            ["model", "version"],
-            buckets=_SECONDS,
+            "falaj_inference_batch_seconds", "Time of one run of the graph", version, _SECONDS, registry
+        )
+        self._batch_limit = Gauge(
+            "falaj_inference_batch_limit_rows",
+            "Rows that are run together at most, as measured at warm-up",
+            version,
             registry=registry,
         )
-        self.queued_rows = Gauge("falaj_inference_queued_rows", "Rows that wait", ["model"], registry=registry)
+        self._queued_rows = Gauge("falaj_inference_queued_rows", "Rows that wait", version, registry=registry)
         self.live_version = Gauge(
             "falaj_model_live_version", "The version that answers; 0 after an unload", ["model"], registry=registry
         )
         self.feature_seconds = Histogram(
             "falaj_feature_lookup_seconds",
             "Time of one look-up at the feature server",
-            ["model", "outcome"],
-            buckets=_SECONDS,
-            registry=registry,
+            ("model", "outcome"),
+            _SECONDS,
+            registry,
         )
         self.log_rows = Counter("falaj_log_rows", "Rows written to the inference log", ["model"], registry=registry)
         self.log_failures = Counter(
@@ -75,8 +88,11 @@ class Metrics:
         return VersionMetrics(
             self.requests.labels(*labels, "ok"),
             self._seconds.labels(*labels),
+            self._queue_seconds.labels(*labels),
             self._batch_rows.labels(*labels),
             self._batch_seconds.labels(*labels),
+            self._queued_rows.labels(*labels),
+            self._batch_limit.labels(*labels),
         )
 
     def refused(self, model: str, version: str, status: int) -> None:

@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +24,10 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "BYTES": np.dtype(object),
 }
 _ORT_TYPES = {"FP32": "tensor(float)", "INT64": "tensor(int64)", "BYTES": "tensor(string)"}
-_WARM_UP_RUNS = 3
+_WARM_UP_RUNS = 5
+_RUN_OVERHEAD_S = 50e-6
+"""What a run costs beside the graph: the batch's validation, its journal entry, its metrics."""
+_NEXT_TO_LEAST = 1.1
 _FLOAT32 = np.finfo(np.float32)
 
 ort.disable_telemetry_events()
@@ -111,7 +113,11 @@ class Model:
         self._limits = tuple(self._limits_of(tensor) for tensor in self.spec.inputs)
         self._input_names = [tensor.name for tensor in self.spec.inputs]
         self._output_names = [tensor.name for tensor in self.spec.outputs]
-        self._overhead, self._seconds_per_row = self._warm_up(folder, max_batch_rows)
+        times = self._warm_up(folder, max_batch_rows)
+        self.batch_rows = _best_batch(times)
+        """How many rows of different requests are run together at most: more would not be answered faster."""
+        self._overhead = times[1]
+        self._seconds_per_row = max((times[max_batch_rows] - times[1]) / max(max_batch_rows - 1, 1), 0.0)
 
     def run(self, inputs: Arrays) -> Arrays:
         """Run the graph.
@@ -183,10 +189,10 @@ class Model:
             if missing or (kind == "input" and len(found) != len(wanted)):
                 raise ServiceError(f"{folder}: the {kind}s of {MODEL_FILE} are {found}, {SPEC_FILE} says {wanted}")
 
-    def _warm_up(self, folder: Path, max_batch_rows: int) -> tuple[float, float]:
-        """Run batches of 1 and of the most rows, and fit a line through their times: seconds, seconds a row."""
+    def _warm_up(self, folder: Path, max_batch_rows: int) -> dict[int, float]:
+        """Run batches of 1, 2, 4, … and of the most rows: rows to seconds."""
         times = {}
-        for rows in (1, max_batch_rows):
+        for rows in sorted({*(1 << power for power in range(max_batch_rows.bit_length())), max_batch_rows}):
             inputs = tuple(
                 _sample(tensor, limits, rows) for tensor, limits in zip(self.spec.inputs, self._limits, strict=True)
             )
@@ -198,15 +204,20 @@ class Model:
                 except RefusedError as error:
                     raise ServiceError(f"{folder}: {error.reason} on a batch of {rows} valid rows") from error
                 samples.append(time.perf_counter() - started)
-            times[rows] = median(samples)
+            times[rows] = min(samples)
             for tensor, array in zip(self.spec.outputs, outputs, strict=True):
                 if array.shape != _shape(tensor, rows):
                     raise ServiceError(
                         f"{folder}: output {tensor.name} has shape {array.shape} for {rows} rows, "
                         f"{SPEC_FILE} says {tensor.shape}"
                     )
-        slope = (times[max_batch_rows] - times[1]) / max(max_batch_rows - 1, 1)
-        return times[1], max(slope, 0.0)
+        return times
+
+
+def _best_batch(times: dict[int, float]) -> int:
+    """The fewest rows with which a row costs next to the least, by rows to seconds."""
+    costs = {rows: (seconds + _RUN_OVERHEAD_S) / rows for rows, seconds in times.items()}
+    return min(rows for rows, cost in costs.items() if cost <= min(costs.values()) * _NEXT_TO_LEAST)
 
 
 def _shape(tensor: Tensor, rows: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ import logging
 from concurrent.futures import Executor
 from typing import Any
 
+import numpy as np
 from kserve import InferRequest, InferResponse, ModelRepository
 from kserve.model import InferenceModel, InferenceVerb
 from kserve.protocol.dataplane import DataPlane
@@ -17,11 +18,12 @@ from serving.runtime import codec
 from serving.runtime.batching import Batcher
 from serving.runtime.errors import RefusedError, invalid, unavailable
 from serving.runtime.features import FeatureLookup, FeatureServer
+from serving.runtime.identity import identity
 from serving.runtime.log import InferenceLog
 from serving.runtime.metrics import Metrics
 from serving.runtime.model import Model
 from serving.runtime.settings import Settings
-from serving.runtime.version import Version, inference_id
+from serving.runtime.version import Version
 from serving.store import ModelStore
 
 logger = logging.getLogger("falaj.repository")
@@ -52,24 +54,26 @@ class ServedModel(InferenceModel):  # type: ignore[misc]
         if verb is not InferenceVerb.PREDICT:
             raise NotImplementedError(f"{self.name} has no explainer")
         version = self.live
-        identity = inference_id((headers or {}).get("x-request-id"))
+        given = (headers or {}).get("x-request-id")
+        own = identity(None if given is None else given.encode("latin-1", "replace"))
+        text = own[1].decode()
         spec = version.model.spec
-        answer_headers = {"x-request-id": str(identity)}
+        answer_headers = {"x-request-id": text}
         if isinstance(body, InferRequest):
             tensors = [
                 (item.name, item.datatype, list(item.shape), item.as_numpy().reshape(-1)) for item in body.inputs
             ]
         else:
             tensors = [_instances(body, spec.inputs)]
-        arrays = {}
-        for name, datatype, shape, values in tensors:
-            count = codec.check_tensor(name, datatype, shape, spec, version.max_rows)
-            if datatype == "BYTES":
-                arrays[name] = codec.to_strings(list(values), name, shape, count)
-            else:
-                arrays[name] = codec.from_binary(codec.to_binary(values, datatype), name, datatype, shape)
-        request = codec.assemble(None, arrays, codec.select_outputs([], False, spec), spec)
-        outputs = await version.infer(request, identity)
+        heads = [codec.check_tensor(name, kind, shape, spec, version.max_rows) for name, kind, shape, _ in tensors]
+        arrays = [
+            codec.to_strings(list(values), head)
+            if head.datatype == "BYTES"
+            else codec.from_binary(codec.to_binary(values, head.datatype), head)
+            for head, (*_, values) in zip(heads, tensors, strict=True)
+        ]
+        request = codec.assemble(heads, spec).request(None, arrays, codec.select_outputs([], False, spec))
+        outputs = await version.infer(request, own)
         if not isinstance(body, InferRequest):
             names = [tensor.name for tensor in spec.outputs]
             rows = zip(*[array.tolist() for array in outputs], strict=True)
@@ -78,7 +82,7 @@ class ServedModel(InferenceModel):  # type: ignore[misc]
         for tensor, array in zip(spec.outputs, outputs, strict=True):
             answer.append(InferOutput(tensor.name, list(array.shape), tensor.datatype))
             answer[-1].set_data_from_numpy(array, binary_data=False)
-        return InferResponse(body.id or str(identity), self.name, answer, version.label), answer_headers
+        return InferResponse(body.id or text, self.name, answer, version.label), answer_headers
 
 
 class Repository(ModelRepository):  # type: ignore[misc]
@@ -179,11 +183,17 @@ class Repository(ModelRepository):  # type: ignore[misc]
         )
         return Version(
             model,
-            Batcher(model, self._log, self._metrics, self._executor, settings.max_batch_rows, settings.max_queued_rows),
+            Batcher(
+                model,
+                self._log,
+                self._metrics,
+                self._executor,
+                settings.max_queued_rows,
+                settings.max_queue_seconds,
+            ),
             FeatureLookup(
                 self._features, name, model.spec, self._metrics, settings.max_batch_rows, settings.max_queued_rows
             ),
-            self._metrics.of_version(name, number),
             settings.max_request_rows,
         )
 
@@ -283,4 +293,4 @@ def _instances(body: Any, inputs: tuple[Tensor, ...]) -> tuple[str, str, list[in
             if value is not None and type(value) not in (int, float):
                 raise invalid("instances: a value is not a number")
             values.append(float("nan") if value is None else value)
-    return inputs[0].name, "FP32", [len(instances), width], codec.floats(values)
+    return inputs[0].name, "FP32", [len(instances), width], np.array(values, np.float64)

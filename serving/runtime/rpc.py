@@ -1,7 +1,6 @@
 """gRPC: the Open Inference Protocol's service, on the same queues as REST."""
 
 import logging
-import time
 from typing import Any
 
 import grpc
@@ -16,12 +15,13 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
 from core.errors import ConfigError
 from core.model_spec import ModelSpec
 from serving.runtime import codec
-from serving.runtime.codec import Request
+from serving.runtime.codec import Request, TensorHead
 from serving.runtime.errors import RefusedError, invalid
+from serving.runtime.identity import identity
 from serving.runtime.metrics import Metrics
 from serving.runtime.model import Array, Arrays
 from serving.runtime.repository import Extension, Plane
-from serving.runtime.version import Version, inference_id
+from serving.runtime.version import Version
 
 _TRITON_MODEL_NAME = 2
 _CONTENTS = {"FP32": "fp32_contents", "INT64": "int64_contents", "BYTES": "bytes_contents"}
@@ -80,16 +80,15 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
         return pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
 
     async def ModelInfer(self, request: Any, context: _Context) -> Any:  # noqa: N802
-        started = time.perf_counter()
         metadata = dict(context.invocation_metadata() or ())
         given = metadata.get("x-request-id")
-        identity = inference_id(given if isinstance(given, str) else None)
+        own = identity(given.encode() if isinstance(given, str) else None)
         label = ("", "")
         try:
             version = self._plane.repository.version(request.model_name, request.model_version)
             label = (request.model_name, version.label)
             decoded = _decode(request, version.model.spec, self._max_rows)
-            outputs = await version.infer(decoded, identity)
+            outputs = await version.infer(decoded, own)
         except RefusedError as refused:
             self._metrics.refused(*label, refused.status)
             await context.abort(refused.code, refused.reason)
@@ -97,12 +96,9 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
             logger.exception("an inference of %s failed", label[0] or "an unknown model")
             self._metrics.refused(*label, 500)
             await context.abort(grpc.StatusCode.INTERNAL, "the inference failed: see the runtime's log")
-        text = str(identity)
+        text = own[1].decode()
         context.set_trailing_metadata((("x-request-id", text),))
-        answer = _encode(version, decoded, text, outputs, bool(request.raw_input_contents))
-        version.metrics.answered.inc()
-        version.metrics.seconds.observe(time.perf_counter() - started)
-        return answer
+        return _encode(version, decoded, text, outputs, bool(request.raw_input_contents))
 
 
 def create_server(servicer: Servicer, host: str, port: int, max_message_bytes: int) -> grpc.aio.Server:
@@ -140,30 +136,29 @@ def _decode(request: Any, spec: ModelSpec, max_rows: int) -> Request:
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise invalid(f"there are {len(request.inputs)} inputs and {len(raw)} raw_input_contents")
-    arrays: dict[str, Array] = {}
-    for index, tensor in enumerate(request.inputs):
-        name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
-        if name in arrays:
-            raise invalid(f"input {name} stands twice")
-        count = codec.check_tensor(name, datatype, shape, spec, max_rows)
-        if raw:
-            if tensor.HasField("contents"):
-                raise invalid(f"input {name} has both contents and raw_input_contents")
-            arrays[name] = codec.from_binary(raw[index], name, datatype, shape)
-            continue
-        field = _CONTENTS[datatype]
-        others = [other.name for other, _ in tensor.contents.ListFields() if other.name != field]
-        if others:
-            raise invalid(f"input {name} is {datatype}, yet has {others[0]}")
-        values = getattr(tensor.contents, field)
-        if datatype == "BYTES":
-            arrays[name] = codec.to_strings(values, name, shape, count)
-        else:
-            if len(values) != count:
-                raise invalid(f"input {name} has {len(values)} elements: shape {shape} needs {count}")
-            arrays[name] = np.array(values, np.float32 if datatype == "FP32" else np.int64).reshape(shape)
+    heads = [
+        codec.check_tensor(tensor.name, tensor.datatype, tensor.shape, spec, max_rows) for tensor in request.inputs
+    ]
+    layout = codec.assemble(heads, spec)
+    arrays = [_values(tensor, raw[index] if raw else None, heads[index]) for index, tensor in enumerate(request.inputs)]
     outputs = codec.select_outputs([(output.name, None) for output in request.outputs], True, spec)
-    return codec.assemble(request.id or None, arrays, outputs, spec)
+    return layout.request(request.id or None, arrays, outputs)
+
+
+def _values(tensor: Any, raw: bytes | None, head: TensorHead) -> Array:
+    if raw is not None:
+        if tensor.HasField("contents"):
+            raise invalid(f"input {head.name} has both contents and raw_input_contents")
+        return codec.from_binary(raw, head)
+    field = _CONTENTS[head.datatype]
+    others = [other.name for other, _ in tensor.contents.ListFields() if other.name != field]
+    if others:
+        raise invalid(f"input {head.name} is {head.datatype}, yet has {others[0]}")
+    values = getattr(tensor.contents, field)
+    if head.datatype == "BYTES":
+        return codec.to_strings(values, head)
+    codec.check_count(values, head)
+    return np.array(values, np.float32 if head.datatype == "FP32" else np.int64)
 
 
 def _encode(version: Version, request: Request, inference_id: str, outputs: Arrays, raw: bool) -> Any:

@@ -30,10 +30,19 @@ class Settings(BaseModel):
     feature_timeout: float = Field(2.0, gt=0, description="seconds until a feature look-up is given up")
     pseudonym_key_file: Path | None = Field(None, description="key that identifiers are hashed with")
     threads: int = Field(1, ge=1, description="threads within one run of a graph")
-    max_batch_rows: int = Field(64, ge=1, description="rows of different requests that are run together")
+    max_batch_rows: int = Field(
+        256, ge=1, description="rows of different requests that are run together at most; measured below it"
+    )
     max_request_rows: int = Field(1024, ge=1, description="rows that one request may have")
     max_queued_rows: int = Field(4096, ge=1, description="rows that may wait, a model; above it the answer is 503")
+    max_queue_seconds: float = Field(
+        1.0, gt=0, description="time that a queue may take to be answered, a model; above it the answer is 503"
+    )
     max_body_bytes: int = Field(8 << 20, ge=1024, description="size of a request's body; above it the answer is 413")
+    max_connections: int = Field(4096, ge=1, description="connections of REST; above it the answer is 503")
+    max_buffered_bytes: int = Field(
+        256 << 20, ge=1 << 20, description="bytes of bodies that are not yet there whole; above it the answer is 503"
+    )
     log_rotate_seconds: float = Field(5.0, gt=0, description="age at which a journal segment becomes Parquet")
     log_rotate_bytes: int = Field(64 << 20, ge=1 << 16, description="size at which a journal segment becomes Parquet")
     drain_seconds: float = Field(

@@ -1,10 +1,10 @@
 """Requests of one turn of the event loop run together, and a long queue refuses."""
 
 import asyncio
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -14,9 +14,11 @@ from core.errors import ServiceError
 from serving.runtime import batching
 from serving.runtime.batching import Batcher, Job
 from serving.runtime.errors import RefusedError
+from serving.runtime.identity import identity
 from serving.runtime.log import InferenceLog, read_log
 from serving.runtime.metrics import Metrics
 from serving.runtime.model import Arrays, Model
+from serving.runtime.outputs import Outputs
 from tests.serving.conftest import expected, export
 
 
@@ -39,8 +41,19 @@ class Counted(Model):
 @pytest.fixture
 def model(tmp_path: Path) -> Counted:
     model = Counted("jobs", 1, export(tmp_path / "model"), threads=1, max_batch_rows=64)
+    model.batch_rows = 64
     model.start_counting(1e-6)
     return model
+
+
+def job(rows: np.ndarray, outcome: "asyncio.Future[object]", deadline: float = math.inf) -> Job:
+    """A job whose outcome is its own rows of the outputs, or the reason for none."""
+
+    def done(outputs: Outputs | RefusedError, start: int, end: int) -> None:
+        refused = isinstance(outputs, RefusedError)
+        outcome.set_result(outputs if refused else tuple(array[start:end] for array in outputs.arrays))
+
+    return Job((rows.reshape(-1),), len(rows), identity(None), time.perf_counter(), deadline, done)
 
 
 def submit_all(model: Model, folder: Path, requests: list[np.ndarray], max_queued_rows: int = 4096) -> list[object]:
@@ -50,13 +63,13 @@ def submit_all(model: Model, folder: Path, requests: list[np.ndarray], max_queue
         metrics = Metrics(CollectorRegistry())
         log = InferenceLog(folder / "log", metrics, 1e9, 1 << 30)
         with ThreadPoolExecutor() as executor:
-            batcher = Batcher(model, log, metrics, executor, 64, max_queued_rows)
+            batcher = Batcher(model, log, metrics, executor, max_queued_rows, 10)
             outcomes: list[asyncio.Future[object]] = []
             for rows in requests:
                 future = asyncio.get_running_loop().create_future()
                 outcomes.append(future)
                 try:
-                    batcher.submit(Job((rows,), len(rows), uuid4().bytes, future.set_result))
+                    batcher.submit(job(rows, future))
                 except RefusedError as refused:
                     future.set_result(refused)
             return list(await asyncio.gather(*outcomes))
@@ -120,13 +133,13 @@ def test_a_slow_graph_leaves_the_event_loop_free(
         log = InferenceLog(tmp_path / "log", metrics, 1e9, 1 << 30)
         ticker = asyncio.create_task(tick())
         with ThreadPoolExecutor() as executor:
-            batcher = Batcher(model, log, metrics, executor, 64, 4096)
+            batcher = Batcher(model, log, metrics, executor, 4096, 10)
             first = asyncio.get_running_loop().create_future()
-            batcher.submit(Job((rows(1),), 1, uuid4().bytes, first.set_result))
+            batcher.submit(job(rows(1), first))
             await asyncio.sleep(0.05)  # what comes while it runs is gathered into one run
             others = [asyncio.get_running_loop().create_future() for _ in range(5)]
             for other in others:
-                batcher.submit(Job((rows(1),), 1, uuid4().bytes, other.set_result))
+                batcher.submit(job(rows(1), other))
             outcomes = await asyncio.gather(first, *others)
         ticker.cancel()
         return ticks, list(outcomes)

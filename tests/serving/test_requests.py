@@ -113,7 +113,7 @@ INVALID = {
         request(tensor(GOOD), {"name": "person_id", "shape": [1], "datatype": "BYTES", "data": ["a"]}),
         "stands alone",
     ),
-    "huge integer": (request(tensor(GOOD, data=[1, 2, 10**30])), "not"),
+    "huge integer": (request(tensor(GOOD, data=[1, 10**30, 2])), "SCHL in row 0"),
 }
 
 

@@ -1,0 +1,365 @@
+"""HTTP/1.1 on a bare asyncio protocol: gathers each request whole, within limits, and writes what it is answered.
+
+What a connection may cost is bounded: the bytes of a head and of a body, the time that either takes to arrive and
+that an answer takes to be read, the requests that are pipelined behind another, the connections, and the bytes of all
+bodies that are not yet whole.
+"""
+
+import asyncio
+import math
+import socket
+import time
+from collections import deque
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from serving.runtime.errors import RETRY_AFTER_S, RefusedError, unavailable
+
+MAX_URL_BYTES = 4 << 10
+MAX_HEADER_BYTES = 32 << 10
+_KEEP_ALIVE_S = 75.0
+"""Longer than a gateway keeps idle connections, so that it is never surprised by a closed one."""
+_REQUEST_S = 30.0
+"""The longest that a request's bytes may take to arrive, and an answer's to be taken."""
+_LINGER_S = 2.0
+"""How long the rest of a refused body is read, so that the client sees the refusal and not a reset."""
+_SWEEP_S = 1.0
+_LAST_REQUESTS_S = 0.3
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_JSON = b"content-type: application/json\r\n"
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Exchange:
+    """One request, and the way to answer it."""
+
+    __slots__ = (
+        "body",
+        "connection",
+        "context",
+        "headers",
+        "keep_alive",
+        "method",
+        "parts",
+        "refused",
+        "size",
+        "started",
+        "target",
+    )
+
+    def __init__(self, connection: "Connection") -> None:
+        self.connection = connection
+        self.method = b""
+        self.target = b""
+        self.headers: Headers = []
+        self.keep_alive = True
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.body = b""
+        self.started = 0.0
+        """The moment of `time.perf_counter` at which the request was there whole."""
+        self.refused: RefusedError | None = None
+        self.context: Any = None
+        """What the handler remembers between a request's head and its body."""
+
+    def respond(self, status: int, head: bytes, content: bytes) -> None:
+        """Answer, once. `head` are header lines; those of the length and the connection are added."""
+        self.connection.respond(self, status, head, content)
+
+    def refuse(self, refused: RefusedError) -> None:
+        """Answer with a reason."""
+        head = _JSON + b"retry-after: %d\r\n" % RETRY_AFTER_S if refused.status == 503 else _JSON
+        self.respond(refused.status, head, orjson.dumps({"error": refused.reason}))
+
+
+class Handler:
+    """What a server does with requests."""
+
+    def open(self, exchange: Exchange) -> None:
+        """Look at a head before its body comes.
+
+        Raises:
+            RefusedError: The body is thrown away and the request refused.
+        """
+
+    def answer(self, exchange: Exchange) -> None:
+        """Answer a whole request by `exchange.respond` or `refuse`, now or later on the event loop."""
+        raise NotImplementedError
+
+
+class Server:
+    """The connections of one listener."""
+
+    def __init__(self, handler: Handler, max_body_bytes: int, max_connections: int, max_buffered_bytes: int) -> None:
+        self.handler = handler
+        self.max_body_bytes = max_body_bytes
+        self.max_connections = max_connections
+        self.max_buffered_bytes = max_buffered_bytes
+        self.buffered = 0
+        """Bytes of bodies that are not yet whole."""
+        self.draining = False
+        self.connections: set[Connection] = set()
+        self.now = 0.0
+        """Seconds, as exact as deadlines of connections have to be."""
+        self.date = b""
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._tick()
+        self._listener = await loop.create_server(lambda: Connection(self), sock=listener, backlog=2048)
+        self._sweeper = loop.create_task(self._sweep())
+
+    async def stop(self, grace: float) -> None:
+        """Take no new connection, answer what is under way, and end.
+
+        A connection that was just made, or whose request is on the way, is not idle in truth: each has time for one
+        more request, after which it closes.
+        """
+        self.draining = True
+        if self._listener is not None:
+            self._listener.close()
+        await asyncio.sleep(_LAST_REQUESTS_S)
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        deadline = time.monotonic() + grace
+        while self.connections and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):
+            connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            self._tick()
+            for connection in list(self.connections):
+                if connection.deadline < self.now:
+                    connection.abort()
+
+    def _tick(self) -> None:
+        self.now = time.monotonic()
+        self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+
+
+class Connection(asyncio.Protocol):
+    """One client. Requests are answered one after the other, in the order in which they came."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._parser = HttpRequestParser(self)
+        self._arriving: Exchange | None = None
+        self._current: Exchange | None = None
+        self._waiting: deque[Exchange] = deque()
+        self._advancing = False
+        self._head_bytes = 0
+        self._in_head = True
+        self._deaf = False
+        """Whether what still comes is thrown away: the connection ends with the answer to what has come."""
+        self._write_paused = False
+        self.deadline = server.now + _REQUEST_S
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a stream's
+        if len(self._server.connections) >= self._server.max_connections:
+            self._fail(unavailable("the runtime has too many connections"))
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._server.connections.discard(self)
+        self._deaf = True
+        self._waiting.clear()
+        if self._arriving is not None:
+            self._release(self._arriving)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            # Nothing is upgraded here: the request is answered as it is, and what follows it is not HTTP.
+            self._deaf = True
+        except HttpParserError:
+            self._fail(RefusedError(400, "this is not HTTP/1.1"))
+        if self._in_head and self._head_bytes > MAX_URL_BYTES + MAX_HEADER_BYTES:
+            self._fail(RefusedError(431, f"the headers have more than {MAX_HEADER_BYTES} bytes"))
+
+    def pause_writing(self) -> None:
+        # A client that does not read its answers gets no more of them.
+        self._write_paused = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._advance()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        if self._deaf:
+            return
+        self._arriving = Exchange(self)
+        if self._current is None:
+            self.deadline = self._server.now + _REQUEST_S
+
+    def on_url(self, url: bytes) -> None:
+        if self._arriving is not None:
+            self._arriving.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head and self._arriving is not None:
+            self._arriving.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        exchange = self._arriving
+        if exchange is None:
+            return
+        exchange.method = self._parser.get_method()
+        exchange.keep_alive = self._parser.should_keep_alive()
+        if self._parser.should_upgrade():
+            exchange.keep_alive = False
+        try:
+            self._check(exchange)
+        except RefusedError as refused:
+            self._fail(refused)
+            return
+        try:
+            self._server.handler.open(exchange)
+        except RefusedError as refused:
+            exchange.refused = refused
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self._arriving
+        if exchange is None or exchange.refused is not None:
+            return
+        exchange.parts.append(body)
+        exchange.size += len(body)
+        self._server.buffered += len(body)
+        if exchange.size > self._server.max_body_bytes:
+            self._fail(self._too_large())
+        elif self._server.buffered > self._server.max_buffered_bytes:
+            self._release(exchange)
+            exchange.refused = unavailable("the runtime has too many requests on the way")
+
+    def on_message_complete(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        exchange, self._arriving = self._arriving, None
+        if exchange is None:
+            return
+        exchange.started = time.perf_counter()
+        exchange.body = exchange.parts[0] if len(exchange.parts) == 1 else b"".join(exchange.parts)
+        self._release(exchange)
+        self._take(exchange)
+
+    # Answers.
+
+    def respond(self, exchange: Exchange, status: int, head: bytes, content: bytes) -> None:
+        """Write the answer to the request that is its turn; see `Exchange.respond`."""
+        self._current = None
+        transport = self._transport
+        if transport.is_closing():
+            return
+        keep_alive = exchange.keep_alive and (not self._server.draining or bool(self._waiting))
+        transport.write(
+            b"%b%b%bcontent-length: %d\r\n%b%b"
+            % (
+                _STATUS_LINES[status],
+                self._server.date,
+                head,
+                len(content),
+                b"\r\n" if keep_alive else b"connection: close\r\n\r\n",
+                content if exchange.method != b"HEAD" else b"",
+            )
+        )
+        if keep_alive:
+            self.deadline = self._server.now + _KEEP_ALIVE_S
+            if self._waiting:
+                self._advance()
+        elif self._deaf:
+            # The client may still be sending: closing now would reset the connection before it reads the answer.
+            self.deadline = self._server.now + _LINGER_S
+            transport.write_eof()
+        else:
+            self._deaf = True
+            self.deadline = self._server.now + _REQUEST_S
+            transport.close()
+
+    def close_if_idle(self) -> None:
+        if self._current is None and self._arriving is None and not self._waiting:
+            self._deaf = True
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def _check(self, exchange: Exchange) -> None:
+        if len(exchange.target) > MAX_URL_BYTES:
+            raise RefusedError(414, f"the address has more than {MAX_URL_BYTES} bytes")
+        if self._head_bytes > MAX_HEADER_BYTES and _size(exchange.headers) > MAX_HEADER_BYTES:
+            raise RefusedError(431, f"the headers have more than {MAX_HEADER_BYTES} bytes")
+        for name, value in exchange.headers:
+            # The parser has seen to it that a length is a number.
+            if name == b"content-length" and int(value) > self._server.max_body_bytes:
+                raise self._too_large()
+            if name == b"expect" and value.lower() == b"100-continue" and self._current is None:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _too_large(self) -> RefusedError:
+        return RefusedError(413, f"the body has more than {self._server.max_body_bytes} bytes: send fewer rows")
+
+    def _fail(self, refused: RefusedError) -> None:
+        """Refuse what is arriving, after the answers to what came before it, and end."""
+        exchange = self._arriving or Exchange(self)
+        self._arriving = None
+        self._release(exchange)
+        exchange.refused = refused
+        exchange.keep_alive = False
+        self._deaf = True
+        self._take(exchange)
+
+    def _release(self, exchange: Exchange) -> None:
+        self._server.buffered -= exchange.size
+        exchange.size = 0
+        exchange.parts = []
+
+    def _take(self, exchange: Exchange) -> None:
+        self._waiting.append(exchange)
+        if self._current is None:
+            self._advance()
+        else:
+            self._transport.pause_reading()
+
+    def _advance(self) -> None:
+        """Answer what waits, until an answer has to be waited for itself."""
+        if self._advancing:
+            return
+        self._advancing = True
+        while self._waiting and self._current is None and not self._write_paused:
+            exchange = self._current = self._waiting.popleft()
+            if exchange.refused is not None:
+                exchange.refuse(exchange.refused)
+            else:
+                self.deadline = math.inf
+                self._server.handler.answer(exchange)
+        self._advancing = False
+        if not self._waiting and not self._write_paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+
+def _size(headers: Headers) -> int:
+    return sum([len(name) + len(value) for name, value in headers])
