@@ -155,12 +155,15 @@ def record(
     config: Mapping[str, Any],
     program: Callable[[], None],
     symbols: Mapping[str, str] | None = None,
+    *,
+    twice: bool = True,
 ) -> Graph:
-    """Run `program` as the engine would, twice, and keep what it registers.
+    """Run `program` as the engine would, and keep what it registers.
 
     Args:
         config: What the stack's file holds under `config`. An encrypted value stays unknown.
         symbols: Text that depends on this machine, and what stands for it in the graph.
+        twice: Whether to run it again and refuse a program that registers something else then.
 
     Raises:
         PlanError: The graph has faults, or the two runs differ.
@@ -169,6 +172,8 @@ def record(
         first, found = _run(stack, config, program, symbols or {})
         if found:
             raise PlanError(f"the plan of {stack} has faults:\n" + "\n".join(f"  {fault}" for fault in found))
+        if not twice:
+            return first
         second, _ = _run(stack, config, program, symbols or {})
     if first != second:
         raise PlanError(f"the program of {stack} differs from run to run: {_difference(first, second)}")

@@ -36,7 +36,7 @@ def plan(
 
     if (stack is None) != every:
         raise ConfigError("name one stack, or pass --all: the stacks are " + ", ".join(stacks(ROOT)))
-    graphs = [graph(name) for name in (stacks(ROOT) if stack is None else [stack])]
+    graphs = [graph(name, twice=write_goldens) for name in (stacks(ROOT) if stack is None else [stack])]
     if write_goldens:
         GOLDENS.mkdir(parents=True, exist_ok=True)
         for found in graphs:
@@ -50,8 +50,11 @@ def plan(
             _show(found)
 
 
-def graph(stack: str, root: Path = ROOT) -> "Graph":
+def graph(stack: str, root: Path = ROOT, *, twice: bool = False) -> "Graph":
     """The graph of a stack, the same on every machine.
+
+    Args:
+        twice: Whether to refuse a program that does not register the same when it runs again.
 
     Raises:
         ConfigError: The stack's file is invalid.
@@ -67,7 +70,7 @@ def graph(stack: str, root: Path = ROOT) -> "Graph":
         if prometheus := shutil.which("prometheus"):
             symbols[prometheus] = "<tools>/prometheus"
         config = read_stack(root, stack)
-        found = record(stack, config, lambda: deploy(root, _HOME), symbols)
+        found = record(stack, config, lambda: deploy(root, _HOME), symbols, twice=twice)
     wrong = faults(found, parse_config(config[f"{PROJECT}:{KEY}"], stack))
     if wrong:
         raise PlanError(f"{stack} would fail once it is deployed:\n" + "\n".join(f"  {fault}" for fault in wrong))
