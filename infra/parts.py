@@ -123,7 +123,7 @@ class Parts(pulumi.ComponentResource):
             region = self._surroundings.region
             issued.append(GatewayIssuer("issuer", self._substrate, public.tls, certificates, region, self._opts).ready)
         self._substrate.provides("cert-manager", *issued)
-        entrance = EnvoyGateway("envoy-gateway", self._substrate, self._replicas, self._opts)
+        entrance = EnvoyGateway("envoy-gateway", self._substrate, self._replicas, public.oidc.authority, self._opts)
         self._substrate.provides("envoy-gateway", entrance.gateway_class)
         return entrance.gateway_class
 

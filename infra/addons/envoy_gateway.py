@@ -1,5 +1,7 @@
 """Envoy Gateway: turns Gateway API objects into the one entrance of the cluster."""
 
+from collections.abc import Sequence
+
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
@@ -13,16 +15,38 @@ CLASS = "falaj"
 _CONTROLLER = "gateway.envoyproxy.io/gatewayclass-controller"
 
 
-def values(registry: str, replicas: int) -> Values:
+def trust(authority: str) -> tuple[Values, Values]:
+    """A volume and its mount: a secret's `ca.crt` in place of the public authorities that the images carry."""
+    volume = {"name": "authorities", "secret": {"secretName": authority.replace("/", "-")}}
+    path = "/etc/ssl/certs/ca-certificates.crt"
+    return volume, {"name": "authorities", "mountPath": path, "subPath": "ca.crt", "readOnly": True}
+
+
+def values(registry: str, replicas: int, pull: Sequence[str] = (), authority: str | None = None) -> Values:
     """Values of the chart.
 
     Args:
         registry: Stands for docker.io, for the controller, its proxies and the rate limiter alike.
+        pull: Names of the secrets that the registry wants.
+        authority: Who signs the issuer's certificate, whose discovery document the controller reads; None for a
+            public authority.
     """
+    mounted = [trust(authority)] if authority is not None else []
     return {
-        # A proxy's image that is not named is the one compiled into the controller, from docker.io.
-        "global": {"imageRegistry": registry, "images": {"envoyProxy": {"image": "docker.io/envoyproxy/envoy"}}},
-        "deployment": {"replicas": replicas, "envoyGateway": {"resources": requests("100m", "512Mi")}},
+        "global": {
+            "imageRegistry": registry,
+            # A proxy's image that is not named is the one compiled into the controller, from docker.io.
+            "images": {"envoyProxy": {"image": "docker.io/envoyproxy/envoy"}},
+            "imagePullSecrets": [{"name": name} for name in pull],
+        },
+        "deployment": {
+            "replicas": replicas,
+            "envoyGateway": {"resources": requests("100m", "512Mi")},
+            "pod": {
+                "extraVolumes": [volume for volume, _ in mounted],
+                "extraVolumeMounts": [mount for _, mount in mounted],
+            },
+        },
         "podDisruptionBudget": {"minAvailable": 1 if replicas > 1 else 0},
         "config": {
             "envoyGateway": {
@@ -42,14 +66,33 @@ class EnvoyGateway(pulumi.ComponentResource):
     """The controller, the Gateway API's definitions and the class `falaj`, which every Gateway depends on."""
 
     def __init__(
-        self, name: str, cluster: Cluster, replicas: int = 1, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        cluster: Cluster,
+        replicas: int = 1,
+        authority: str | None = None,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """`authority` is the secret with the certificate of whoever signs the issuer's; None for a public one."""
         super().__init__("falaj:addons:EnvoyGateway", name, None, opts)
         needs: list[pulumi.Resource] = []
         if not cluster.installed("envoy-gateway"):
-            chart = values(cluster.registry("docker.io"), replicas)
-            release = "envoy-gateway"
-            needs = [install("gateway-helm", cluster, NAMESPACE, chart, parent=self, release=release, hooks=True)]
+            before = [cluster.namespace(NAMESPACE)]
+            if authority is not None:
+                before.append(cluster.secret(NAMESPACE.name, authority, {"ca.crt": "ca.crt"}))
+            chart = values(cluster.registry("docker.io"), replicas, cluster.pull_secrets(NAMESPACE), authority)
+            needs = [
+                install(
+                    "gateway-helm",
+                    cluster,
+                    NAMESPACE,
+                    chart,
+                    parent=self,
+                    release="envoy-gateway",
+                    depends_on=before,
+                    hooks=True,
+                )
+            ]
         self.gateway_class = CustomResource(
             "gateway-class",
             api_version="gateway.networking.k8s.io/v1",

@@ -99,6 +99,8 @@ class Oidc(Model):
     """As registered at the issuer."""
     client_secret: SecretName
     """Holds `client-secret`."""
+    authority: SecretName | None = None
+    """Holds `ca.crt`: whoever signs the issuer's certificate; absent means any public authority."""
     audience: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     """What `aud` of a program's token must be; absent means `client_id`."""
     scopes: tuple[str, ...] = ("openid", "profile", "email")

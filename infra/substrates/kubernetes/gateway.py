@@ -84,10 +84,17 @@ def proxy(
         }
     else:
         scale = {}
+    # The proxies fetch the issuer's keys and trade codes for tokens there.
+    mounted = [envoy_gateway.trust(public.oidc.authority)] if public.oidc.authority else []
     deployment: dict[str, Any] = {
-        "pod": {**placement.document(), "imagePullSecrets": [{"name": name} for name in pull_secrets]},
+        "pod": {
+            **placement.document(),
+            "imagePullSecrets": [{"name": name} for name in pull_secrets],
+            "volumes": [volume for volume, _ in mounted],
+        },
         "container": {
-            "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "512Mi"}}
+            "volumeMounts": [mount for _, mount in mounted],
+            "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "512Mi"}},
         },
     }
     if not scale:
