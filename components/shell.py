@@ -5,10 +5,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from core import lineage
-from core.audit import AuditLog
+from core.audit import open_log
 from core.errors import FalajError
 from core.platform import Platform
 
@@ -56,7 +55,7 @@ def running(
             # An unforeseen error's text may quote a record; its traceback stays in the run's log.
             reason = str(error) if isinstance(error, FalajError) else type(error).__name__
             logger.error("%s: failed: %s", step, reason)
-            AuditLog(Path(platform.audit_log)).append(
+            open_log(platform.audit_log).append(
                 "pipeline.failed", contract_name, run=run_id, step=step, error=type(error).__name__
             )
             raise

@@ -1,16 +1,23 @@
-"""OpenLineage events of pipeline steps: https://openlineage.io/spec."""
+"""OpenLineage events of pipeline steps: https://openlineage.io/spec.
+
+In a file they are lines; in a bucket, which cannot append, each is an object: `<date>/<run>-<state>.json`.
+"""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 from openlineage.client.client import OpenLineageClient
 from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
 from openlineage.client.facet_v2 import RunFacet, error_message_run, parent_run
+from openlineage.client.serde import Serde
 from openlineage.client.transport.file import FileConfig, FileTransport
+from openlineage.client.transport.transport import Config, Transport
 
+from core import storage
 from core.errors import FalajError
 
 NAMESPACE = "falaj"
@@ -25,6 +32,28 @@ def run_uuid(pipeline_run: str) -> str:
         return str(uuid5(UUID(int=0), pipeline_run))
 
 
+class _Objects(Transport):
+    """OpenLineage's own file transport appends, or names files by the time alone."""
+
+    kind = "objects"
+    config_class = Config
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def emit(self, event: Any) -> None:
+        name = f"{event.run.runId}-{event.eventType.value}.json"
+        storage.write(storage.join(self._place, event.eventTime[:10], name), Serde.to_json(event).encode())
+
+
+def _transport(log: str | Path) -> Transport:
+    path = storage.local_path(log)
+    if path is None:
+        return _Objects(str(log))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileTransport(FileConfig(log_file_path=str(path), append=True))
+
+
 @contextmanager
 def step(
     log: str | Path, pipeline: str, pipeline_run: str, name: str, inputs: Sequence[str], outputs: Sequence[str]
@@ -32,12 +61,14 @@ def step(
     """Emit START on entry and COMPLETE or FAIL on exit, with the pipeline's run as the parent.
 
     Args:
-        log: File that the events are appended to, one JSON document a line.
+        log: File that the events are appended to, one JSON document a line, or the address of a bucket's folder.
         inputs: Names of the datasets read, such as `employment.records`.
         outputs: Names of the datasets written.
+
+    Raises:
+        StorageError: The bucket cannot be written.
     """
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    client = OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(log), append=True)))
+    client = OpenLineageClient(transport=_transport(log))
     parent = parent_run.ParentRunFacet(
         run=parent_run.Run(runId=run_uuid(pipeline_run)), job=parent_run.Job(namespace=NAMESPACE, name=pipeline)
     )

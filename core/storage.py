@@ -1,7 +1,7 @@
 """Files at a path or at the address of an S3 bucket: read whole, written whole or not at all.
 
-A store is reached as the process's environment says, by the variables that all clients of S3 share: AWS_ENDPOINT_URL_S3,
-AWS_DEFAULT_REGION, AWS_CA_BUNDLE, and the credentials of the process's identity.
+A store is reached as the process's environment says, by the variables that all clients of S3 share:
+AWS_ENDPOINT_URL_S3, AWS_DEFAULT_REGION, AWS_CA_BUNDLE, and the credentials of the process's identity.
 """
 
 import hashlib

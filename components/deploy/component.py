@@ -12,7 +12,7 @@ def deploy(run_id: str, version: int, contract: dsl.Input[dsl.Artifact], onnx: d
 
     from components.deploy import step
     from components.shell import logger, running
-    from core.audit import AuditLog
+    from core.audit import open_log
     from core.contract import load_contract
     from core.digest import file_digest
     from core.model_spec import MODEL_FILE, SPEC_FILE, ModelSpec
@@ -24,7 +24,7 @@ def deploy(run_id: str, version: int, contract: dsl.Input[dsl.Artifact], onnx: d
             agreed, folder, version, platform.model_repository, platform.runtime_url, platform.mlflow_url
         )
         lineage = ModelSpec.model_validate_json((folder / SPEC_FILE).read_bytes()).lineage
-        AuditLog(Path(platform.audit_log)).append(
+        open_log(platform.audit_log).append(
             "model.deployed",
             f"{agreed.name}/{version}",
             run=run_id,

@@ -25,7 +25,7 @@ def evaluate(
     from components.evaluate.report import REPORT_FILE, read_report
     from components.shell import running
     from components.tracking import tracking
-    from core.audit import AuditLog
+    from core.audit import open_log
     from core.contract import load_contract
     from core.digest import file_digest
     from core.errors import GateError
@@ -49,7 +49,7 @@ def evaluate(
         found = read_report(folder)
         for name, interval in found.holdout.items():
             metrics.log_metric(name, interval.value)
-        AuditLog(Path(platform.audit_log)).append(
+        open_log(platform.audit_log).append(
             "gates.failed" if refused else "gates.passed",
             agreed.name,
             run=run_id,

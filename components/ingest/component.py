@@ -20,7 +20,7 @@ def ingest(
 
     from components.ingest import step
     from components.shell import logger, running
-    from core.audit import AuditLog
+    from core.audit import open_log
     from core.contract import load_contract
 
     name = load_contract(contract_uri).name
@@ -32,7 +32,7 @@ def ingest(
             report=Path(report.path),
         )
         result = step.ingest(contract_uri, data_uri, platform.pseudonym_key_file, out)
-        AuditLog(Path(platform.audit_log)).append(
+        open_log(platform.audit_log).append(
             "data.ingested",
             name,
             run=run_id,

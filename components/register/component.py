@@ -18,7 +18,7 @@ def register(
 
     from components.register import step
     from components.shell import logger, running
-    from core.audit import AuditLog
+    from core.audit import open_log
     from core.contract import load_contract
     from core.digest import file_digest
     from core.model_spec import MODEL_FILE, SPEC_FILE, ModelSpec
@@ -28,7 +28,7 @@ def register(
     with running("register", run_id, agreed.name, ["onnx", "report"], ["registered_model"]) as platform:
         version = step.register(agreed, folder, Path(evaluation.path), platform.mlflow_url, mlflow_run)
         lineage = ModelSpec.model_validate_json((folder / SPEC_FILE).read_bytes()).lineage
-        AuditLog(Path(platform.audit_log)).append(
+        open_log(platform.audit_log).append(
             "model.registered",
             f"{agreed.name}/{version}",
             run=run_id,

@@ -1,13 +1,12 @@
 """`falaj models` and `falaj rollback`: what is registered, what is live, and the way back."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from components.deploy.step import set_aliases
 from components.tracking import tracking
-from core.audit import AuditLog
+from core.audit import open_log
 from falaj import console, environment, repository
 from serving import rollout
 
@@ -66,7 +65,7 @@ def rollback(
     before = repository.live(running, model)
     after = rollout.rollback(platform.model_repository, model, platform.runtime_url)
     set_aliases(model, after, platform.mlflow_url)
-    AuditLog(Path(platform.audit_log)).append(
+    open_log(platform.audit_log).append(
         "model.rolled_back", f"{model}/{after.live}", version=after.live, replaced=before.live
     )
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from core.audit import AuditLog
+from core.audit import AuditLog, open_log
 from core.digest import code_digest, environment_digest
 from core.errors import ConfigError, FalajError
 from falaj import console, environment, sample
@@ -32,7 +32,7 @@ def up(
     # Without the refresh, a machine that was restarted would look as if everything still ran.
     _pulumi("up", "--stack", STACK, "--yes", "--skip-preview", "--refresh", *file)
     running = environment.load()
-    AuditLog(Path(running.platform.audit_log)).append(
+    open_log(running.platform.audit_log).append(
         "environment.up", STACK, code=code_digest(), environment=environment_digest()
     )
     if train:
@@ -67,7 +67,7 @@ def down(
 def _audit_log() -> AuditLog | None:
     """None where no environment is up."""
     try:
-        return AuditLog(Path(environment.load().platform.audit_log))
+        return open_log(environment.load().platform.audit_log)
     except ConfigError:
         return None
 

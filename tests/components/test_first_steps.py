@@ -14,7 +14,7 @@ import yaml
 
 from components.ingest.step import IngestReport
 from components.shell import running
-from core.audit import AuditLog
+from core.audit import open_log
 from core.errors import ConfigError, DataError
 from core.platform import Platform
 from core.pseudonym import Pseudonymiser
@@ -177,7 +177,7 @@ def test_a_third_party_csv_goes_through_the_first_three_steps(tmp_path: Path, pl
     assert online["floor"] == [5, None]
     assert online["district"] == rows["district"].iloc[[5, 7]].tolist()
 
-    (record,) = AuditLog(Path(platform.audit_log)).records()
+    (record,) = open_log(platform.audit_log).records()
     report = IngestReport.model_validate_json((output(tmp_path, "records").parent / "report").read_text())
     assert (record.event, record.subject) == ("data.ingested", "rentals")
     assert record.details["data"] == report.data_digest
@@ -198,7 +198,7 @@ def test_a_failed_step_stops_the_run_with_its_reason(tmp_path: Path, platform: P
     assert "lacks the columns rent (did you mean rnet?)" in run.stdout + run.stderr
     events = [json.loads(line) for line in Path(platform.lineage_log).read_text().splitlines()]
     assert [event["eventType"] for event in events] == ["START", "FAIL"]
-    (failure,) = AuditLog(Path(platform.audit_log)).records()
+    (failure,) = open_log(platform.audit_log).records()
     assert (failure.event, failure.subject, failure.details["step"]) == ("pipeline.failed", "rentals", "ingest")
 
 

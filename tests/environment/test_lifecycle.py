@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from core.audit import AuditLog
+from core.audit import open_log
 from core.contract import DataContract
 from core.digest import code_digest, file_digest
 from core.model_spec import MODEL_FILE, ModelSpec
@@ -90,7 +90,7 @@ def test_every_step_left_its_lineage(local: Local) -> None:
 
 def test_the_audit_log_tells_the_whole_story_and_shows_any_tampering(local: Local, tmp_path: Path) -> None:
     log = Path(local.environment.platform.audit_log)
-    events = [record.event for record in AuditLog(log).records()]
+    events = [record.event for record in open_log(log).records()]
     assert [event for event in events if event != "environment.up"][:4] == [
         "data.ingested",
         "gates.passed",

@@ -34,12 +34,18 @@ def online(
 
 
 @pytest.fixture
-def s3(objects: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+def s3(objects: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     """The store as this process's environment names it."""
     for name, value in objects.environment.items():
         monkeypatch.setenv(name, value)
+    return objects
+
+
+@pytest.fixture
+def forgotten(s3: ObjectStore) -> Iterator[None]:
+    """For tests that change the environment: no client that was made before is used, nor one of theirs after."""
     fsspec.get_filesystem_class("s3").clear_instance_cache()
-    yield objects
+    yield
     fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 

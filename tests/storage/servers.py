@@ -146,8 +146,10 @@ def database(authority: Authority) -> Iterator[Database]:
             if who:
                 os.chown(path, _NOBODY, _NOBODY)
         subprocess.run(
-            [binaries / "initdb", "-D", data, "-U", "falaj", "--pwfile", root / "password", "--no-sync"]
-            + ["--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C"],
+            [
+                *(binaries / "initdb", "-D", data, "-U", "falaj", "--pwfile", root / "password", "--no-sync"),
+                *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C"),
+            ],
             check=True,
             capture_output=True,
             cwd=root,

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from components.deploy import step
 from components.deploy.component import deploy
-from core.audit import AuditLog
+from core.audit import open_log
 from core.contract import load_contract
 from core.errors import ServiceError
 from core.model_spec import Live
@@ -55,7 +55,7 @@ def test_the_shell_deploys_moves_the_aliases_and_leaves_an_audit_record(
     client = MlflowClient(tracking_uri=registry, registry_uri=registry)
     assert str(client.get_model_version_by_alias("employment", "live").version) == "2"
     assert str(client.get_model_version_by_alias("employment", "previous").version) == "1"
-    first, second = AuditLog(tmp_path / "audit.jsonl").records()
+    first, second = open_log(tmp_path / "audit.jsonl").records()
     assert (first.event, first.subject, first.details["previous"]) == ("model.deployed", "employment/1", None)
     assert (second.subject, second.details["version"], second.details["previous"]) == ("employment/2", 2, 1)
     assert str(second.details["model"]).startswith("sha256:")
