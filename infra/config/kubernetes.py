@@ -70,7 +70,8 @@ class ObjectStore(Model):
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "us-east-1"
     """What the store wants in signatures; many want this name and mean nothing by it."""
     bucket_prefix: Name = "falaj"
-    """The buckets `<prefix>-raw`, `-curated`, `-features`, `-artifacts`, `-inference-log` and `-audit` must exist."""
+    """The buckets `<prefix>-raw`, `-curated`, `-features`, `-artifacts`, `-inference-log` and `-audit` must exist, and
+    `-logs` where `logging.destination` is loki."""
     secret: SecretName
     """Holds `access-key` and `secret-key`."""
     authority: SecretName | None = None

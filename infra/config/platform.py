@@ -98,7 +98,11 @@ class Logging(Model):
     destination: Literal["cloudwatch", "opensearch", "loki"]
     """CloudWatch and OpenSearch on `aws` alone; Loki keeps its chunks in the object store."""
     loki_replicas: Annotated[int, Field(ge=1, le=9)] = 1
-    """Of each of its parts."""
+    """With three or more, each line is held by three of them until it is in the object store."""
+    loki_size: Size = Size(cpu=0.5, memory_mib=2048)
+    """Of each replica."""
+    loki_gib: Gib = 20
+    """Volume of each replica, for what is not in the object store yet."""
 
 
 class ClusterBackup(Model):
@@ -108,6 +112,36 @@ class ClusterBackup(Model):
     """When copies are made, in UTC."""
     keep_days: Days = 30
     """How long a copy is kept."""
+    volumes: bool = True
+    """Whether volumes are copied too. A site then needs a VolumeSnapshotClass of its storage's driver, with the label
+    velero.io/csi-volumesnapshot-class."""
+
+
+class UnitPrices(Model):
+    """What OpenCost reckons with, in US dollars: no price list is asked, for there is none in the country.
+
+    The defaults are estimates for me-central-1 (November 2026): prices of us-east-1 by a fifth and more higher, CPU
+    and memory told apart by the families that differ in memory alone.
+    """
+
+    cpu_hour: Annotated[float, Field(ge=0)] = 0.044
+    """Of a virtual CPU."""
+    spot_cpu_hour: Annotated[float, Field(ge=0)] = 0.016
+    """Of one that may be taken away."""
+    memory_gib_hour: Annotated[float, Field(ge=0)] = 0.0044
+    """Of memory."""
+    spot_memory_gib_hour: Annotated[float, Field(ge=0)] = 0.0016
+    """Of memory that may be taken away."""
+    gpu_hour: Annotated[float, Field(ge=0)] = 0.74
+    """Of a GPU, beside its machine's CPU and memory; the default is an L4's."""
+    storage_gib_month: Annotated[float, Field(ge=0)] = 0.097
+    """Of volumes."""
+
+
+class CostMonitor(Model):
+    """OpenCost: what each namespace and pool costs. It reads Prometheus."""
+
+    prices: UnitPrices = UnitPrices()
 
 
 class Admission(Model):

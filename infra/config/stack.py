@@ -13,6 +13,7 @@ from infra.config.nodes import NodePool, Role, Shape
 from infra.config.platform import (
     Admission,
     ClusterBackup,
+    CostMonitor,
     Gpu,
     Logging,
     Notebooks,
@@ -68,8 +69,7 @@ class StackConfig(Model):
     gpu: Gpu | None = None
     admission: Admission | None = None
     cluster_backup: ClusterBackup | None = None
-    cost_monitor: bool = False
-    """Whether OpenCost attributes what the cluster costs; it reads Prometheus."""
+    cost_monitor: CostMonitor | None = None
     sources: Sources = Sources()
 
     @model_validator(mode="after")
@@ -87,8 +87,8 @@ class StackConfig(Model):
             raise ValueError("inference looks features up by id: it needs feature_server")
         if self.pipelines is not None and self.mlflow is None:
             raise ValueError("pipelines track their runs and register models: they need mlflow")
-        if self.cost_monitor and self.prometheus is None:
-            raise ValueError("cost_monitor reads prometheus: add it, or set cost_monitor to false")
+        if self.cost_monitor is not None and self.prometheus is None:
+            raise ValueError("cost_monitor reads prometheus: add it, or remove cost_monitor")
         if self.prometheus is not None and self.prometheus.grafana is not None and isinstance(self.substrate, Local):
             raise ValueError("prometheus.grafana runs on a cluster alone: remove it")
         return self
@@ -195,7 +195,7 @@ class StackConfig(Model):
 
     def _suits_this_machine(self) -> Self:
         clustered = ("pipelines", "serving", "training", "spark", "notebooks", "logging", "gpu", "admission")
-        for key in (*clustered, "cluster_backup"):
+        for key in (*clustered, "cluster_backup", "cost_monitor"):
             if getattr(self, key) is not None:
                 raise ValueError(f"{key} needs a cluster, and the substrate is local: remove it")
         for key, service in self:

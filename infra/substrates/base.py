@@ -44,6 +44,8 @@ PIPELINE_RUNS = Store("pipeline-runs", "database", engine="mysql")
 PIPELINE_METADATA = Store("pipeline-metadata", "database")
 AUDIT_LOG = Store("audit", "folder", "audit")
 LINEAGE = Store("lineage", "folder", "audit")
+CLUSTER_BACKUP = Store("cluster-backup", "folder", "artifacts")
+CLUSTER_LOGS = Store("cluster-logs", "folder", "logs")
 
 
 @dataclass(frozen=True, kw_only=True)
