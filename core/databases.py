@@ -228,7 +228,7 @@ def _failed(server: Server, error: Exception) -> ServiceError:
 
 def _refused(secret: str, error: ClientError) -> ServiceError:
     return ServiceError(
-        f"secret {secret}: {error}. The role of service account databases/databases must be allowed what it does"
+        f"secret {secret}: {error}. The role of service account preparation/databases must be allowed what it does"
     )
 
 

@@ -1,22 +1,19 @@
 """IAM roles of service accounts: exactly what they declare, and nothing else."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi import ResourceOptions
-from pulumi_aws import eks, iam
 
 from infra.config.model import DataClass
-from infra.substrates.aws.account import Account, pod_trust, policy
+from infra.substrates.aws.account import Account
 from infra.substrates.aws.buckets import bucket_arn
 from infra.substrates.aws.permissions import narrow
+from infra.substrates.aws.pods import pod_role
 from infra.substrates.base import Store
 from infra.substrates.cluster import IdentitySpec
 
-_ROLE_LENGTH = 64
 _READ = ("kms:Decrypt",)
 _WRITE = ("kms:Decrypt", "kms:GenerateDataKey")
 
@@ -60,25 +57,9 @@ class Identities:
         statements = document(identity, self._args.rights)
         if not statements:
             return None
-        name = f"{identity.namespace}-{identity.account}"
         account = self._args.rights.account
-        options = ResourceOptions(parent=parent)
-        role = iam.Role(
-            name,
-            name=role_name(account, identity),
-            description=f"{identity.namespace}/{identity.account} of {account.prefix}",
-            assume_role_policy=pod_trust(identity.namespace, identity.account, account),
-            opts=options,
-        )
-        allowed = iam.RolePolicy(name, role=role.name, policy=policy(statements), opts=options)
-        return eks.PodIdentityAssociation(
-            name,
-            cluster_name=self._args.cluster,
-            namespace=identity.namespace,
-            service_account=identity.account,
-            role_arn=role.arn,
-            opts=ResourceOptions(parent=parent, depends_on=[allowed]),
-        )
+        made = pod_role(identity.namespace, identity.account, statements, account, self._args.cluster, parent)
+        return made.ready
 
 
 def document(identity: IdentitySpec, rights: StoreRights) -> list[dict[str, Any]]:
@@ -104,15 +85,6 @@ def document(identity: IdentitySpec, rights: StoreRights) -> list[dict[str, Any]
         resources = narrow(permission, f"{identity.namespace}/{identity.account}")
         statements.append(_allow(sorted(permission.actions), resources, permission.condition))
     return statements
-
-
-def role_name(account: Account, identity: IdentitySpec) -> str:
-    """Name of a service account's role, cut to what IAM takes and still its own."""
-    name = f"{account.prefix}-{identity.namespace}-{identity.account}"
-    if len(name) <= _ROLE_LENGTH:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{name[: _ROLE_LENGTH - 9]}-{digest}"
 
 
 def _store(store: Store, writes: bool, rights: StoreRights) -> list[dict[str, Any]]:

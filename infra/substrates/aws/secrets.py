@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import pulumi
 from pulumi import ResourceOptions
-from pulumi_aws import eks, iam, secretsmanager
+from pulumi_aws import iam, secretsmanager
 
 from infra.config.model import DataClass
-from infra.substrates.aws.account import Account, pod_trust, policy
+from infra.substrates.aws.account import Account, policy
+from infra.substrates.aws.pods import pod_role
 from infra.substrates.base import PSEUDONYM_KEY
 
 OPERATOR = "external-secrets"
@@ -66,7 +67,6 @@ class Secrets(pulumi.ComponentResource):
     def __init__(self, name: str, args: SecretsArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("falaj:aws:Secrets", name, None, opts)
         account = args.account
-        options = ResourceOptions(parent=self)
         self._account = account
         self._granted = dict[str, pulumi.Resource]()
         self.random: Mapping[str, secretsmanager.Secret] = {
@@ -74,28 +74,10 @@ class Secrets(pulumi.ComponentResource):
                 PSEUDONYM_KEY.name, "Key of the pseudonyms", account, args.keys["raw"], self, "raw"
             )
         }
-        self._role = iam.Role(
-            OPERATOR,
-            name=f"{account.prefix}-{OPERATOR}",
-            assume_role_policy=pod_trust(OPERATOR, OPERATOR, account),
-            opts=options,
-        )
         through = {"StringEquals": {"kms:ViaService": f"secretsmanager.{account.region}.amazonaws.com"}}
-        decrypt = {
-            "Effect": "Allow",
-            "Action": ["kms:Decrypt"],
-            "Resource": list(args.keys.values()),
-            "Condition": through,
-        }
-        keys = iam.RolePolicy(f"{OPERATOR}-keys", role=self._role.name, policy=policy([decrypt]), opts=options)
-        self.ready: pulumi.Resource = eks.PodIdentityAssociation(
-            OPERATOR,
-            cluster_name=args.cluster,
-            namespace=OPERATOR,
-            service_account=OPERATOR,
-            role_arn=self._role.arn,
-            opts=ResourceOptions(parent=self, depends_on=[keys]),
-        )
+        decrypt = {"Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": list(args.keys.values())}
+        made = pod_role(OPERATOR, OPERATOR, [{**decrypt, "Condition": through}], account, args.cluster, self)
+        self._role, self.ready = made.role, made.ready
         self.register_outputs({})
 
     def grant(self, secret: str) -> pulumi.Resource:

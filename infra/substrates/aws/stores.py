@@ -24,7 +24,8 @@ class StoresArgs:
     """Where the stores are.
 
     Attributes:
-        isolated: CIDRs of the subnets of database and cache.
+        isolated: CIDRs of the subnets of databases and cache.
+        mysql: None where the stack has no pipelines.
         cache: None where the stack has no online features.
     """
 
@@ -33,6 +34,7 @@ class StoresArgs:
     database: Database
     cache: Cache | None
     isolated: Sequence[str]
+    mysql: Database | None = None
 
 
 class Stores:
@@ -59,7 +61,29 @@ class Stores:
                 path = f"{_KEYS}/{store.name}/key"
                 secret = SecretKey(secret=secret_name(self._args.account, store.name), key="key")
                 return StoreBinding(uri=path, files=[SecretFile(path=path, value=secret)])
+        if store.engine == "mysql":
+            return self._mysql(store)
         return self._cache() if store == ONLINE_FEATURES else self._database(store)
+
+    def _mysql(self, store: Store) -> StoreBinding:
+        database = self._args.mysql
+        if database is None or store.name not in database.secrets:
+            raise ConfigError(f"store {store.name} has no user in a MySQL: add substrate.stores.mysql and pipelines")
+        secret = secret_name(self._args.account, store.name)
+        return StoreBinding(
+            uri=f"mysql:///{database_name(store)}",
+            environment={
+                "MYSQL_HOST": database.instance.address,
+                "MYSQL_PORT": str(database.port),
+                "MYSQL_SSL_CA": AUTHORITY,
+            },
+            secrets={
+                "MYSQL_USER": SecretKey(secret=secret, key="username"),
+                "MYSQL_PASSWORD": SecretKey(secret=secret, key="password"),
+            },
+            destinations=[Destination(cidrs=list(self._args.isolated), ports=[database.port])],
+            depends_on=[database.instance],
+        )
 
     def _database(self, store: Store) -> StoreBinding:
         database = self._args.database

@@ -29,34 +29,22 @@ from infra.substrates.aws.kafka import Kafka, KafkaArgs
 from infra.substrates.aws.keys import CLASSES as KEY_CLASSES
 from infra.substrates.aws.keys import Keys, KeysArgs
 from infra.substrates.aws.network import Network, NetworkArgs
-from infra.substrates.aws.preparation import Preparation, PreparationArgs
+from infra.substrates.aws.pods import role_name
+from infra.substrates.aws.preparation import NAMESPACE as PREPARATION
+from infra.substrates.aws.preparation import Preparation
 from infra.substrates.aws.registry import Registry, RegistryArgs
+from infra.substrates.aws.search import Search, SearchArgs
 from infra.substrates.aws.secrets import Secrets, SecretsArgs, secret_name
 from infra.substrates.aws.stores import Stores, StoresArgs
-from infra.substrates.base import FEATURE_REGISTRY, TRACKING
+from infra.substrates.aws.users import UsersArgs, users
+from infra.substrates.base import FEATURE_REGISTRY, PIPELINE_METADATA, PIPELINE_RUNS, TRACKING
 from infra.substrates.kubernetes.substrate import KubernetesSubstrate, World
 
 STORAGE_CLASS = "encrypted"
-PIPELINES = Login(name="pipelines", databases=["mlpipeline", "metadb", "cachedb"])
-"""Kubeflow Pipelines' own: runs, metadata and cache."""
+_LOG_SHIPPER = ("logging", "fluent-bit")
+"""Namespace and service account of what ships logs."""
 _SECRET_CLASSES: tuple[DataClass, ...] = ("platform", "features", "raw")
 """Whose keys encrypt secrets; what a person puts into the secret store has the key of `platform`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatabaseAddress:
-    """Where a part finds its databases.
-
-    Attributes:
-        secret: Name in the secret store; it holds `username` and `password`.
-        networks: That its addresses lie in.
-    """
-
-    engine: Engine
-    host: pulumi.Output[str]
-    port: int
-    secret: str
-    networks: Sequence[str]
 
 
 class AwsCluster(pulumi.ComponentResource):
@@ -131,6 +119,7 @@ class AwsCluster(pulumi.ComponentResource):
         self.databases = self._databases()
         self.cache = self._cache()
         self.kafka = self._kafka()
+        self.search = self._search()
         self.secrets = Secrets(
             "secrets",
             SecretsArgs(
@@ -152,39 +141,24 @@ class AwsCluster(pulumi.ComponentResource):
         """CIDRs of the subnets of the stores."""
         return list(self.network.cidrs["isolated"].values())
 
-    def pipelines_database(self) -> DatabaseAddress | None:
-        """Where Kubeflow Pipelines keeps its runs; None where the stack has no pipelines."""
-        if self._settings.pipelines is None:
-            return None
-        database = self.databases[self._settings.pipelines.database]
-        return DatabaseAddress(
-            engine=database.engine,
-            host=database.instance.address,
-            port=database.port,
-            secret=secret_name(self.account, PIPELINES.name),
-            networks=self.isolated,
-        )
-
     def prepare(self, after: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
         """Make the users of the databases; what brings secrets into the cluster comes after all of the answer.
 
         Args:
             after: What pods need in order to run.
         """
-        preparation = Preparation(
-            "preparation",
-            self.substrate,
-            PreparationArgs(
-                account=self.account,
-                databases=list(self.databases.values()),
-                keys=self.secrets.random,
-                encryption=[self.keys.arn("platform"), self.keys.arn("raw")],
-                isolated=self.isolated,
-                after=after,
-            ),
-            ResourceOptions(parent=self.substrate),
+        self.substrate.namespace(PREPARATION)
+        arguments = UsersArgs(
+            account=self.account,
+            databases=list(self.databases.values()),
+            keys=self.secrets.random,
+            encryption=[self.keys.arn("platform"), self.keys.arn("raw")],
+            isolated=self.isolated,
         )
-        return [preparation.ready, self.secrets.ready]
+        tasks = [users(self.substrate, arguments), *([self.search.rules()] if self.search is not None else [])]
+        within = ResourceOptions(parent=self.substrate)
+        preparation = Preparation("preparation", self.substrate, tasks, self.account.region, after, within)
+        return [*preparation.ready, self.secrets.ready]
 
     def _databases(self) -> Mapping[Engine, Database]:
         settings, stores = self._settings, self._aws.stores
@@ -194,7 +168,8 @@ class AwsCluster(pulumi.ComponentResource):
         if settings.feature_server is not None:
             logins["postgresql"].append(Login.of(FEATURE_REGISTRY))
         if settings.pipelines is not None:
-            logins[settings.pipelines.database].append(PIPELINES)
+            logins["mysql"].append(Login.of(PIPELINE_RUNS))
+            logins["postgresql"].append(Login.of(PIPELINE_METADATA))
         wanted = {"postgresql": stores.postgresql, "mysql": stores.mysql}
         engines: tuple[Engine, ...] = ("postgresql", "mysql")
         return {
@@ -245,6 +220,27 @@ class AwsCluster(pulumi.ComponentResource):
                 clients=self.eks.security_group,
                 key=self.keys.arn("platform"),
                 logs_key=self.keys.arn("logs"),
+            ),
+            self._within,
+        )
+
+    def _search(self) -> Search | None:
+        settings = self._aws.search
+        if settings is None:
+            return None
+        shipper = f"arn:aws:iam::{self.account.id}:role/{role_name(self.account, *_LOG_SHIPPER)}"
+        return Search(
+            "search",
+            SearchArgs(
+                account=self.account,
+                settings=settings,
+                network=self.network,
+                clients=self.eks.security_group,
+                key=self.keys.arn("logs"),
+                logs_key=self.keys.arn("logs"),
+                cluster=self.eks.cluster.name,
+                writers=[shipper],
+                readers=[entry.role for entry in self._aws.cluster.access if not entry.namespaces],
             ),
             self._within,
         )
@@ -310,6 +306,7 @@ class AwsCluster(pulumi.ComponentResource):
                 database=self.databases["postgresql"],
                 cache=self.cache,
                 isolated=self.isolated,
+                mysql=self.databases.get("mysql"),
             )
         )
         rights = StoreRights(

@@ -1,0 +1,66 @@
+"""Roles of pods, through EKS Pod Identity."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi import ResourceOptions
+from pulumi_aws import eks, iam
+
+from infra.substrates.aws.account import Account, pod_trust, policy
+
+_ROLE_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class PodRole:
+    """`ready` must be there before the pods are: they learn of their role when they are created."""
+
+    role: iam.Role
+    ready: pulumi.Resource
+
+
+def pod_role(
+    namespace: str,
+    service_account: str,
+    statements: Sequence[Mapping[str, Any]],
+    account: Account,
+    cluster: pulumi.Input[str],
+    parent: pulumi.Resource,
+) -> PodRole:
+    """The role of a service account.
+
+    Args:
+        statements: Of its policy.
+        cluster: Name of the cluster, once it is there.
+    """
+    name = f"{namespace}-{service_account}"
+    options = ResourceOptions(parent=parent)
+    role = iam.Role(
+        name,
+        name=role_name(account, namespace, service_account),
+        description=f"{namespace}/{service_account} of {account.prefix}",
+        assume_role_policy=pod_trust(namespace, service_account, account),
+        opts=options,
+    )
+    allowed = iam.RolePolicy(name, role=role.name, policy=policy(statements), opts=options)
+    association = eks.PodIdentityAssociation(
+        name,
+        cluster_name=cluster,
+        namespace=namespace,
+        service_account=service_account,
+        role_arn=role.arn,
+        opts=ResourceOptions(parent=parent, depends_on=[allowed]),
+    )
+    return PodRole(role, association)
+
+
+def role_name(account: Account, namespace: str, service_account: str) -> str:
+    """Name of a service account's role, cut to what IAM takes and still its own."""
+    name = f"{account.prefix}-{namespace}-{service_account}"
+    if len(name) <= _ROLE_LENGTH:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _ROLE_LENGTH - 9]}-{digest}"
