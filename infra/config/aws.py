@@ -108,9 +108,9 @@ class AwsStores(Model):
 
     buckets: Buckets = Buckets()
     postgresql: Database = Database()
-    """MLflow's and Feast's registries, and the pipelines' where `pipelines.database` says so."""
+    """MLflow's and Feast's registries, and the pipelines' metadata."""
     mysql: Database | None = None
-    """For the pipelines, where `pipelines.database` is mysql."""
+    """Required with the pipelines, whose runs no other database can hold."""
     cache: Cache | None = None
     """Required with the feature server."""
 

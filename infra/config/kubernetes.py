@@ -98,6 +98,21 @@ class PostgresqlServer(Model):
     """Holds `ca.crt`, where a private authority signed the server's certificate."""
 
 
+class MysqlServer(Model):
+    """A MySQL server of the site, over TLS. The database `pipeline_runs` is made by whoever runs it."""
+
+    host: Hostname
+    """Its name, as in its certificate."""
+    networks: tuple[AllowedCidr, ...] = Field(min_length=1)
+    """Networks that its addresses lie in; pods are let out to these alone."""
+    port: Annotated[int, Field(ge=1, le=65_535)] = 3306
+    """Where it listens."""
+    secret: SecretName
+    """Holds `username` and `password`."""
+    authority: SecretName | None = None
+    """Holds `ca.crt`, where a private authority signed the server's certificate."""
+
+
 class RedisServer(Model):
     """A Redis or Valkey server of the site, over TLS."""
 
@@ -118,7 +133,9 @@ class SiteStores(Model):
 
     objects: ObjectStore
     postgresql: PostgresqlServer
-    """MLflow's, Feast's and the pipelines' registries."""
+    """MLflow's and Feast's registries, and the pipelines' metadata."""
+    mysql: MysqlServer | None = None
+    """Required with the pipelines, whose runs no other database can hold."""
     cache: RedisServer | None = None
     """Required with the feature server."""
     storage_class: Name

@@ -24,10 +24,12 @@ class Quota(Model):
 
 
 class Pipelines(Model):
-    """Kubeflow Pipelines on managed stores: no MinIO, no database in the cluster, no static keys."""
+    """Kubeflow Pipelines on managed stores: no MinIO, no database in the cluster, no static keys.
 
-    database: Literal["postgresql", "mysql"] = "postgresql"
-    """Whose databases hold runs and metadata: the stack's PostgreSQL, or a MySQL of their own."""
+    Its runs are in MySQL, though it has settings for PostgreSQL: its server writes MySQL's dialect to either, and
+    no TLS to the latter (https://github.com/kubeflow/pipelines/issues/13956).
+    """
+
     pool: Name
     """The node pool of its steps."""
     gpu_pool: Name | None = None
@@ -36,7 +38,7 @@ class Pipelines(Model):
     """What a step gets that does not ask."""
     quota: Quota = Quota(cpu=16, memory_gib=64)
     run_days: Days = 30
-    """How long the pods and records of a finished run are kept; its artifacts have their own retention."""
+    """How long the pods of a finished run are kept; its record stays, and its artifacts have their own retention."""
 
 
 class Serving(Model):

@@ -208,11 +208,10 @@ class StackConfig(Model):
     def _suits_the_stores(self, substrate: Aws | Kubernetes) -> None:
         if self.feature_server is not None and substrate.stores.cache is None:
             raise ValueError("feature_server answers from substrate.stores.cache: add it")
-        database = self.pipelines.database if self.pipelines else None
-        mysql = isinstance(substrate, Aws) and substrate.stores.mysql is not None
-        if (database == "mysql") != mysql:
-            remedy = "add it on aws, or set pipelines.database to postgresql" if database == "mysql" else "remove it"
-            raise ValueError(f"pipelines.database is {database or 'absent'}, so substrate.stores.mysql: {remedy}")
+        if self.pipelines is not None and substrate.stores.mysql is None:
+            raise ValueError("pipelines keep their runs in substrate.stores.mysql: add it")
+        if self.pipelines is None and substrate.stores.mysql is not None:
+            raise ValueError("substrate.stores.mysql is for pipelines, which are absent: remove it")
         destination = self.logging.destination if self.logging else None
         if destination in ("cloudwatch", "opensearch") and not isinstance(substrate, Aws):
             raise ValueError(f"logging.destination {destination} is on aws alone: set it to loki")

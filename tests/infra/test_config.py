@@ -228,8 +228,8 @@ POOL = {"roles": ["training"], "instance_types": ["g6.xlarge"], "limits": {"cpu"
         ("smb", "environment", "local", "environment is local, and the substrate a cluster"),
         # Parts that need each other
         ("smb", "substrate.stores.cache", ..., r"feature_server answers from substrate\.stores\.cache"),
-        ("smb", "pipelines.database", "mysql", r"add it on aws, or set pipelines\.database to postgresql"),
-        ("smb", "substrate.stores.mysql", {}, "pipelines.database is postgresql, so substrate.stores.mysql: remove it"),
+        ("smb", "substrate.stores.mysql", ..., r"pipelines keep their runs in substrate\.stores\.mysql: add it"),
+        ("onprem", "pipelines", ..., r"substrate\.stores\.mysql is for pipelines, which are absent: remove it"),
         ("smb", "mlflow", ..., "they need mlflow"),
         ("smb", "prometheus", ..., "cost_monitor reads prometheus"),
         ("prod", "substrate.search", ..., "logging.destination is opensearch: add substrate.search"),

@@ -1,7 +1,6 @@
 """The substrate `aws`, whole: what a stack has in its account, the cluster on it, and what parts ask of both."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pulumi
 from pulumi import ResourceOptions
@@ -34,7 +33,7 @@ from infra.substrates.aws.preparation import NAMESPACE as PREPARATION
 from infra.substrates.aws.preparation import Preparation
 from infra.substrates.aws.registry import Registry, RegistryArgs
 from infra.substrates.aws.search import Search, SearchArgs
-from infra.substrates.aws.secrets import Secrets, SecretsArgs, secret_name
+from infra.substrates.aws.secrets import Secrets, SecretsArgs
 from infra.substrates.aws.stores import Stores, StoresArgs
 from infra.substrates.aws.users import UsersArgs, users
 from infra.substrates.base import FEATURE_REGISTRY, PIPELINE_METADATA, PIPELINE_RUNS, TRACKING

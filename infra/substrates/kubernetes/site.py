@@ -3,7 +3,7 @@
 import pulumi
 
 from core.errors import ConfigError
-from infra.config.kubernetes import ObjectStore, PostgresqlServer, RedisServer, SiteStores
+from infra.config.kubernetes import MysqlServer, ObjectStore, PostgresqlServer, RedisServer, SiteStores
 from infra.substrates.base import ONLINE_FEATURES, SecretKey, Store
 from infra.substrates.cluster import IdentitySpec
 from infra.substrates.kubernetes.bindings import Destination, SecretFile, StoreBinding
@@ -26,6 +26,10 @@ class SiteBindings:
                 path = f"{_KEYS}/{store.name}/key"
                 value = SecretKey(secret=f"falaj/{store.name}", key="key")
                 return StoreBinding(uri=path, files=[SecretFile(path=path, value=value)])
+        if store.engine == "mysql":
+            if self._stores.mysql is None:
+                raise ConfigError(f"store {store.name} needs substrate.stores.mysql: add it")
+            return _mysql(self._stores.mysql, store)
         if store != ONLINE_FEATURES:
             return _postgresql(self._stores.postgresql, store)
         if self._stores.cache is None:
@@ -79,6 +83,24 @@ def _postgresql(server: PostgresqlServer, store: Store) -> StoreBinding:
         secrets={
             "PGUSER": SecretKey(secret=server.secret, key="username"),
             "PGPASSWORD": SecretKey(secret=server.secret, key="password"),
+        },
+        files=authority,
+        destinations=[Destination(cidrs=server.networks, ports=[server.port])],
+    )
+
+
+def _mysql(server: MysqlServer, store: Store) -> StoreBinding:
+    authority = _authority("mysql", server.authority)
+    return StoreBinding(
+        uri=f"mysql:///{store.name.replace('-', '_')}",
+        environment={
+            "MYSQL_HOST": server.host,
+            "MYSQL_PORT": str(server.port),
+            **({"MYSQL_SSL_CA": authority[0].path} if authority else {}),
+        },
+        secrets={
+            "MYSQL_USER": SecretKey(secret=server.secret, key="username"),
+            "MYSQL_PASSWORD": SecretKey(secret=server.secret, key="password"),
         },
         files=authority,
         destinations=[Destination(cidrs=server.networks, ports=[server.port])],
