@@ -10,7 +10,7 @@ PACKAGES := __main__.py $(wildcard benchmarks components core falaj features inf
 TORCH_BACKEND ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint clean env tools
+.PHONY: help up down test lint image clean env tools
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -23,6 +23,7 @@ down: env ## Stop the platform; `make down DELETE_DATA=1` deletes its data too
 	@.venv/bin/falaj down $(if $(DELETE_DATA),--delete-data)
 
 test: lint tools ## Run everything that CI runs
+	@.venv/bin/python -m tools.build vendor
 	@.venv/bin/pytest
 
 lint: env ## Check style, types and who imports whom
@@ -30,6 +31,9 @@ lint: env ## Check style, types and who imports whom
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy $(PACKAGES)
 	@.venv/bin/lint-imports
+
+image: env ## Build the image that clusters run, with podman, buildah or docker; GPU=1 for the one with CUDA
+	@.venv/bin/python -m tools.image $(if $(GPU),--gpu) $(IMAGE_OPTIONS)
 
 clean: ## Remove the environment, built tools and caches; the platform's data in .falaj stays
 	@if [ -S .falaj/local/run/supervisor.sock ]; then echo 'the platform runs: make down first' >&2; exit 1; fi
@@ -52,12 +56,5 @@ $(UV):
 .venv/.stamp-%: uv.lock pyproject.toml | $(UV)
 	@echo 'installing the Python environment from uv.lock'
 	@test -d .venv || $(UV) venv --quiet --python '$(PYTHON)' .venv
-	@if [ '$*' = default ]; then \
-		$(UV) sync --locked; \
-	else \
-		torch=$$(sed -n '/^name = "torch"$$/{n;s/^version = "\(.*\)"/\1/p;}' uv.lock) && \
-		omit=$$(sed -n 's/^name = "\(torch\|triton\|nvidia-.*\|cuda-.*\)"/--no-install-package \1/p' uv.lock) && \
-		$(UV) sync --locked $$omit && \
-		$(UV) pip install --python .venv/bin/python "torch==$$torch" --torch-backend '$*'; \
-	fi
+	@sh tools/install.sh $(UV) '$(filter-out default,$*)' --locked
 	@rm -f .venv/.stamp-* && touch $@
