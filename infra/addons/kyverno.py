@@ -35,7 +35,6 @@ class KyvernoArgs:
         locked: Whether the image lock has digests of the platform's own images, which must then be named by them.
         exempt: Namespaces of what Kyverno itself needs in order to start, such as the maker of nodes.
         exposed: Namespaces whose Services may be load balancers: the gateway's.
-        pull_secret: The Kubernetes secret by which signatures are read from the registry.
         repositories: ARNs of the registry's repositories, where it wants the cloud's own sign-in.
     """
 
@@ -43,15 +42,15 @@ class KyvernoArgs:
     locked: bool
     exempt: Sequence[str]
     exposed: Sequence[str]
-    pull_secret: str | None = None
     repositories: Sequence[pulumi.Input[str]] = ()
 
 
-def values(args: KyvernoArgs, registry: str) -> Values:
+def values(args: KyvernoArgs, registry: str, pull_secrets: list[str]) -> Values:
     """Values of the chart.
 
     Args:
         registry: Stands for ghcr.io.
+        pull_secrets: By which its own images are pulled, and signatures read.
     """
     replicas = args.settings.replicas
     selector = [
@@ -60,8 +59,11 @@ def values(args: KyvernoArgs, registry: str) -> Values:
     ]
     return {
         "fullnameOverride": "kyverno",
-        "global": {"image": {"registry": registry}},
-        "existingImagePullSecrets": [args.pull_secret] if args.pull_secret else [],
+        "global": {
+            "image": {"registry": registry},
+            "imagePullSecrets": [{"name": name} for name in pull_secrets],
+        },
+        "existingImagePullSecrets": pull_secrets,
         # The others of a site's cluster are none of its business, even if it should be left behind.
         "config": {"webhooks": {"namespaceSelector": {"matchExpressions": selector}}, "preserve": False},
         # Hooks, which Pulumi does not run: there is nothing to migrate, and Kyverno clears up as it stops.
@@ -113,8 +115,8 @@ def policies(args: KyvernoArgs, registry: str) -> dict[str, Values]:
     return {
         "falaj-images": _pods(args, images),
         "falaj-debug-images": _pods(args, images, resource="pods/ephemeralcontainers"),
-        "falaj-isolation": _pods(args, _ISOLATION, where=[_UNPRIVILEGED]),
-        "falaj-requests": _pods(args, _REQUESTS, where=[_UNPRIVILEGED]),
+        "falaj-isolation": _pods(args, _ISOLATION, where=[_RESTRICTED]),
+        "falaj-requests": _pods(args, _REQUESTS, where=[_RESTRICTED]),
         "falaj-tokens": _pods(args, _TOKENS),
         "falaj-gpus": _pods(args, _GPUS, where=[_TENANT]),
         "falaj-exposure": _policy(
@@ -172,7 +174,8 @@ def _list(names: Sequence[str]) -> str:
     return "[" + ", ".join(f"'{name}'" for name in sorted(names)) + "]"
 
 
-_UNPRIVILEGED = ("unprivileged", f"{_label('pod-security.kubernetes.io/enforce')} != 'privileged'")
+_RESTRICTED = ("restricted", f"{_label('pod-security.kubernetes.io/enforce')} == 'restricted'")
+"""Namespaces of what manages nodes or reads volumes have another level, which says what they may do."""
 _TENANT = ("tenant", f"{_label(TENANT)} == 'true'")
 _ISOLATION = [
     (
@@ -289,7 +292,7 @@ class Kyverno(pulumi.ComponentResource):
             if granted := rights(args):
                 identity = IdentitySpec(namespace=NAMESPACE.name, account=ACCOUNT, permissions=granted)
                 needs.append(cluster.identity(identity))
-            chart = values(args, cluster.registry("ghcr.io"))
+            chart = values(args, cluster.registry("ghcr.io"), list(cluster.pull_secrets(NAMESPACE)))
             needs = [install("kyverno", cluster, NAMESPACE, chart, parent=self, depends_on=needs)]
         registry = cluster.registry("").rstrip("/")
         specs = {key: ("ValidatingPolicy", spec) for key, spec in policies(args, registry).items()}
