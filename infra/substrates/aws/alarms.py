@@ -1,8 +1,8 @@
-"""A topic that ends at people, the findings and costs that go there, and alarms of the managed stores."""
+"""A topic that ends at people, and the findings, costs and alarms that go there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pulumi
 from pulumi import ResourceOptions
@@ -16,20 +16,24 @@ _SEVERE = 7
 """GuardDuty's lowest severity of the level high."""
 
 
-@dataclass(frozen=True, kw_only=True)
+Statistic = Literal["Average", "Maximum", "Minimum", "Sum"]
+
+
+@dataclass(frozen=True)
 class Alarm:
-    """A bound on a metric of a managed store.
+    """A bound on a metric of the cloud, over five minutes.
 
     Attributes:
-        above: Whether a value above the threshold is wrong, or one below.
+        above: Whether a value above the bound is wrong, or one below.
     """
 
     namespace: str
-    metric: str
     dimensions: Mapping[str, pulumi.Input[str]]
-    threshold: float
-    above: bool
+    metric: str
+    bound: float
     description: str
+    statistic: Statistic = "Average"
+    above: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +118,10 @@ class Alarms(pulumi.ComponentResource):
             namespace=alarm.namespace,
             metric_name=alarm.metric,
             dimensions=alarm.dimensions,
-            statistic="Average",
+            statistic=alarm.statistic,
             period=300,
             evaluation_periods=3,
-            threshold=alarm.threshold,
+            threshold=alarm.bound,
             comparison_operator="GreaterThanThreshold" if alarm.above else "LessThanThreshold",
             treat_missing_data="missing",
             alarm_actions=[self.operations.arn],
@@ -195,21 +199,3 @@ def topic_policy(arn: str, account: Account) -> list[dict[str, Any]]:
             "Condition": {"Bool": {"aws:SecureTransport": "false"}},
         },
     ]
-
-
-def database_alarms(name: str, identifier: pulumi.Input[str], storage_gib: int) -> dict[str, Alarm]:
-    """Bounds of an RDS instance."""
-    dimensions = {"DBInstanceIdentifier": identifier}
-    fields: dict[str, Any] = {"namespace": "AWS/RDS", "dimensions": dimensions}
-    return {
-        f"{name}-cpu": Alarm(
-            metric="CPUUtilization", threshold=90, above=True, description=f"{name}: CPU above 90 %", **fields
-        ),
-        f"{name}-storage": Alarm(
-            metric="FreeStorageSpace",
-            threshold=0.05 * storage_gib * 2**30,
-            above=False,
-            description=f"{name}: less than 5 % of its first storage is free",
-            **fields,
-        ),
-    }

@@ -42,7 +42,7 @@ class Cache(pulumi.ComponentResource):
         super().__init__("falaj:aws:Cache", name, None, opts)
         account, settings = args.account, args.settings
         options = ResourceOptions(parent=self)
-        prefix = f"{account.prefix}-{name}"
+        self.name = prefix = f"{account.prefix}-{name}"
         subnets = elasticache.SubnetGroup(name, name=prefix, subnet_ids=args.network.ids("isolated"), opts=options)
         group = args.network.security_group(
             name, "Online features, from the cluster alone", self, {"cluster": args.clients}, PORT

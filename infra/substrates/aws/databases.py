@@ -85,7 +85,7 @@ class Database(pulumi.ComponentResource):
         self.engine: Engine = engine
         self.port = _PORTS[engine]
         self.logins = list(args.logins)
-        identifier = f"{account.prefix}-{name}"
+        self.identifier = identifier = f"{account.prefix}-{name}"
         subnets = rds.SubnetGroup(name, name=identifier, subnet_ids=args.network.ids("isolated"), opts=options)
         group: ec2.SecurityGroup = args.network.security_group(
             name, f"{engine}, from the cluster alone", self, {"cluster": args.clients}, self.port

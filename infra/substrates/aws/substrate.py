@@ -13,8 +13,9 @@ from core.errors import ConfigError
 from core.pins import pins
 from infra.config import Aws, StackConfig
 from infra.config.model import DataClass
+from infra.substrates.aws import bounds
 from infra.substrates.aws.account import Account, provider
-from infra.substrates.aws.alarms import Alarms, AlarmsArgs
+from infra.substrates.aws.alarms import Alarm, Alarms, AlarmsArgs
 from infra.substrates.aws.audit import Audit, AuditArgs
 from infra.substrates.aws.backup import Backup, BackupArgs
 from infra.substrates.aws.balancer import annotations
@@ -274,11 +275,27 @@ class AwsCluster(pulumi.ComponentResource):
                 contacts=governance.contacts,
                 budget=governance.budget,
                 key=self.keys.arn("logs"),
-                alarms={},
+                alarms=self._bounds(),
             ),
             self._within,
         )
         return alarms.operations.arn
+
+    def _bounds(self) -> dict[str, Alarm]:
+        stores = self._aws.stores
+        settings = {"postgresql": stores.postgresql, "mysql": stores.mysql}
+        found = bounds.control_plane(self.eks.name)
+        found |= bounds.gateways({zone: gateway.id for zone, gateway in self.network.gateways.items()})
+        for engine, database in self.databases.items():
+            if (wanted := settings[engine]) is not None:
+                found |= bounds.database(engine, database.identifier, engine, wanted)
+        if self.cache is not None and stores.cache is not None:
+            found |= bounds.cache("cache", self.cache.name, stores.cache)
+        if self.kafka is not None:
+            found |= bounds.kafka("kafka", self.kafka.name, self.kafka.count)
+        if self.search is not None and self._aws.search is not None:
+            found |= bounds.search("search", self.search.name, self.account.id, self._aws.search)
+        return found
 
     def _cluster(self) -> KubernetesSubstrate:
         settings, aws, eks = self._settings, self._aws, self.eks

@@ -3,7 +3,7 @@ from typing import Any
 
 import pulumi
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pulumi import ResourceOptions
 
@@ -177,6 +177,7 @@ FOLDERS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(FOLDERS, max_size=4, unique_by=lambda store: store.name), st.data())
 def test_rights_are_those_declared_and_no_others(stores: list[Store], data: st.DataObject) -> None:
     writes = [store for store in stores if data.draw(st.booleans())]

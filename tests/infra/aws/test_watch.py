@@ -7,7 +7,7 @@ from core.errors import ConfigError
 from infra.config import StackConfig, parse_config
 from infra.plan import Graph
 from infra.substrates.aws.account import Account
-from infra.substrates.aws.alarms import Alarms, AlarmsArgs, database_alarms, topic_policy
+from infra.substrates.aws.alarms import Alarm, Alarms, AlarmsArgs, topic_policy
 from infra.substrates.aws.audit import Audit, AuditArgs
 from infra.substrates.aws.backup import Backup, BackupArgs, schedule
 from infra.substrates.aws.buckets import bucket_name
@@ -33,7 +33,7 @@ def graph(found: StackConfig, stack: str) -> Graph:
                 contacts=governance.contacts,
                 budget=governance.budget,
                 key=KEY,
-                alarms=database_alarms("postgresql", "falaj-prod-postgresql", 100),
+                alarms={"one": Alarm("AWS/RDS", {"DBInstanceIdentifier": "one"}, "CPUUtilization", 90, "busy")},
             ),
             options,
         )
@@ -100,7 +100,7 @@ def test_every_alarm_ends_at_a_person(graphs: dict[str, Graph], stack: str) -> N
     assert all(topic.inputs["kmsMasterKeyId"] == KEY for topic in of_type(found, "sns/topic:Topic").values())
     operations = "<aws:sns/topic:Topic::operations.arn>"
     alarms = of_type(found, "cloudwatch/metricAlarm:MetricAlarm")
-    assert set(alarms) == {"postgresql-cpu", "postgresql-storage"}
+    assert set(alarms) == {"one"}
     assert all(alarm.inputs["alarmActions"] == [operations] for alarm in alarms.values())
     targets = of_type(found, "cloudwatch/eventTarget:EventTarget")
     assert {target.inputs["arn"] for target in targets.values()} == {"<aws:sns/topic:Topic::security.arn>"}
