@@ -13,19 +13,9 @@ from components.ingest.component import ingest
 from components.register.component import register
 from components.train.component import train
 from components.validate.component import validate
-from core.platform import Platform
 
-CONFIG_MAP = "falaj-platform"
 KEY_SECRET = "falaj-pseudonym-key"  # noqa: S105 - the name of a Kubernetes secret
 KEY_MOUNT = "/var/run/secrets/falaj"
-
-
-def _on_platform(task: dsl.PipelineTask) -> None:
-    """The platform's addresses, and no cache: personal data must not outlive its retention in one."""
-    task.set_caching_options(False)
-    kubernetes.use_config_map_as_env(
-        task, config_map_name=CONFIG_MAP, config_map_key_to_env={name: name for name in Platform.variables()}
-    )
 
 
 @dsl.pipeline(name="training", description="Ingest, validate, featurize, train, export, evaluate, register and deploy.")
@@ -72,6 +62,8 @@ def training(contract_uri: str, data_uri: str, trials: int = 8, seed: int = 0) -
     deployed = deploy(
         contract=contract, onnx=exported.outputs["onnx"], version=registered.outputs["Output"], run_id=run_id
     )
+    # Personal data must not outlive its retention in a cache. A cluster gives every step the platform's addresses
+    # and access to its stores by itself; only the pseudonyms' key is for one step alone.
     for task in (ingested, validated, featurized, trained, exported, evaluated, registered, deployed):
-        _on_platform(task)
+        task.set_caching_options(False)
     kubernetes.use_secret_as_volume(ingested, secret_name=KEY_SECRET, mount_path=KEY_MOUNT)

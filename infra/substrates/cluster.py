@@ -67,6 +67,7 @@ class IdentitySpec:
         reads: Stores that they may read.
         writes: Stores that they may read and write.
         permissions: Only on `aws`; elsewhere the substrate refuses them.
+        pods: Labels of those that are let out to the stores; none are all of the namespace.
     """
 
     namespace: str
@@ -74,6 +75,7 @@ class IdentitySpec:
     reads: Sequence[Store] = ()
     writes: Sequence[Store] = ()
     permissions: Sequence[Permission] = ()
+    pods: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

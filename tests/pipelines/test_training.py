@@ -1,5 +1,8 @@
 """The training pipeline as a cluster gets it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +11,7 @@ import yaml
 from kfp import compiler
 
 from components.image import IMAGE
-from core.platform import Platform
-from pipelines.training import CONFIG_MAP, KEY_SECRET, training
+from pipelines.training import KEY_MOUNT, KEY_SECRET, training
 
 GOLDEN = Path(__file__).resolve().parents[2] / "pipelines" / "training.yaml"
 STEPS = {"ingest", "validate", "featurize", "train", "export", "evaluate", "register", "deploy"}
@@ -52,12 +54,16 @@ def test_nothing_is_published_before_it_is_validated(documents: tuple[dict[str, 
     assert "validate" in documents[0]["root"]["dag"]["tasks"]["featurize"]["dependentTasks"]
 
 
-def test_every_step_knows_the_platform_and_ingest_alone_the_key(
-    documents: tuple[dict[str, Any], dict[str, Any]],
-) -> None:
-    for name, executor in documents[1].items():
-        (config_map,) = executor["configMapAsEnv"]
-        assert config_map["configMapName"] == CONFIG_MAP
-        assert {each["envVar"] for each in config_map["keyToEnv"]} == set(Platform.variables())
-        secrets = [each["secretName"] for each in executor.get("secretAsVolume", [])]
-        assert secrets == ([KEY_SECRET] if name == "exec-ingest" else [])
+def test_ingest_alone_reads_the_key_of_pseudonyms(documents: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    assert set(documents[1]) == {"exec-ingest"}
+    (secret,) = documents[1]["exec-ingest"]["secretAsVolume"]
+    assert (secret["secretName"], secret["mountPath"]) == (KEY_SECRET, KEY_MOUNT)
+
+
+def test_a_stack_names_the_image_in_its_own_registry() -> None:
+    environment = os.environ | {"FALAJ_IMAGE": "registry.example.ae/falaj/platform@sha256:0"}
+    program = "from components.image import IMAGE; print(IMAGE)"
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=GOLDEN.parents[1], env=environment, check=True, capture_output=True
+    )
+    assert found.stdout.decode().strip() == "registry.example.ae/falaj/platform@sha256:0"

@@ -14,6 +14,12 @@ from infra.plan import Graph, Resource, record
 from infra.substrates.base import SecretKey, Store
 from infra.substrates.cluster import Access, ChartSource, ClusterRoute, IdentitySpec, NamespaceSpec, Placement
 
+_CREDENTIALS = {
+    "AWS": {"AWS_ACCESS_KEY_ID": "access-key", "AWS_SECRET_ACCESS_KEY": "secret-key"},
+    "MYSQL": {"MYSQL_USER": "username", "MYSQL_PASSWORD": "password"},
+    "POSTGRESQL": {"PGUSER": "username", "PGPASSWORD": "password"},
+}
+
 
 @dataclass
 class NotingCluster:
@@ -33,6 +39,7 @@ class NotingCluster:
         default_factory=lambda: {
             "AWS": {"AWS_REGION": "me-central-1"},
             "MYSQL": {"MYSQL_HOST": "mysql.example.ae", "MYSQL_PORT": "3306"},
+            "POSTGRESQL": {"PGHOST": "postgresql.example.ae", "PGPORT": "5432"},
         }
     )
     _made: dict[str, pulumi.Resource] = field(default_factory=dict)
@@ -78,7 +85,8 @@ class NotingCluster:
                 continue
             server = "AWS" if store.kind == "folder" else store.engine.upper()
             environment |= self.environment.get(server, {})
-            secrets[f"{server}_PASSWORD"] = SecretKey(secret=f"falaj/{server.lower()}", key="password")
+            for variable, key in _CREDENTIALS[server].items():
+                secrets[variable] = SecretKey(secret=f"falaj/{server.lower()}", key=key)
             files[f"/etc/falaj-authorities/{server.lower()}.crt"] = SecretKey(secret="site-authority", key="ca.crt")
         return Access(environment=environment, secrets=secrets, files=files)
 

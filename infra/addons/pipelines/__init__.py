@@ -1,0 +1,1 @@
+"""Kubeflow Pipelines on the stack's own stores."""
