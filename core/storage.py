@@ -138,6 +138,20 @@ def create(uri: str | Path, data: bytes) -> bool:
     return True
 
 
+def upload(source: Path, uri: str | Path) -> None:
+    """Put a file there, as `write` does, without reading it whole.
+
+    Raises:
+        OSError: `source` cannot be read.
+        StorageError: The store cannot be used.
+    """
+    if local_path(uri) is not None:
+        write(uri, source.read_bytes())
+        return
+    with _told(uri, "written"):
+        _s3().put_file(str(source), _key(uri))
+
+
 def tag(uri: str | Path) -> str | None:
     """What `replace` knows the file's present content by; None where there is no file.
 

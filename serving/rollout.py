@@ -5,17 +5,23 @@ of a pointer. On disk the newest `KEPT_VERSIONS` are kept, and always the live a
 """
 
 import logging
+import time
 from pathlib import Path
 
 import httpx
 
 from core.errors import ServiceError
 from core.model_spec import Live
-from serving.store import ModelStore
+from serving.store import ModelStore, open_models
 
 KEPT_VERSIONS = 5
 _LOAD_SECONDS = 120.0
 """Loading, optimising and warming up a large graph takes its time."""
+
+_FOLLOW_SECONDS = 30.0
+_PAUSE_SECONDS = 0.5
+_ANSWERS = 3
+"""Answers of the new version in a row that count as all runtimes' answer."""
 
 logger = logging.getLogger("falaj.rollout")
 
@@ -36,7 +42,7 @@ def deploy(repository: str, model: str, version: int, source_folder: str | Path,
         ServiceError: The version cannot be served, or the runtime cannot be reached. What answered before does still,
             and is what the repository names.
     """
-    store = ModelStore(repository)
+    store = open_models(repository)
     with store.locked(model):
         before = store.live(model)
         added = store.add(model, version, Path(source_folder))
@@ -49,7 +55,7 @@ def deploy(repository: str, model: str, version: int, source_folder: str | Path,
         try:
             _switch(store, model, before, after, runtime_url)
         except ServiceError:
-            if added:
+            if added and not _named(store.live(model), version):
                 store.remove(model, version)
             raise
         _prune(store, model, after)
@@ -62,7 +68,7 @@ def rollback(repository: str, model: str, runtime_url: str) -> Live:
     Raises:
         ServiceError: There is no previous version, or the runtime refuses or cannot be reached; nothing has changed.
     """
-    store = ModelStore(repository)
+    store = open_models(repository)
     with store.locked(model):
         before = store.live(model)
         if before is None or before.previous is None:
@@ -70,6 +76,10 @@ def rollback(repository: str, model: str, runtime_url: str) -> Live:
         after = Live(live=before.previous, previous=before.live)
         _switch(store, model, before, after, runtime_url)
     return after
+
+
+def _named(live: Live | None, version: int) -> bool:
+    return live is not None and version in (live.live, live.previous)
 
 
 def _switch(store: ModelStore, model: str, before: Live | None, after: Live, runtime_url: str) -> None:
@@ -91,13 +101,22 @@ def _load(model: str, runtime_url: str) -> None:
 
 
 def _check_answers(model: str, version: int, runtime_url: str) -> None:
-    response = _request("GET", f"{runtime_url}/v2/models/{model}")
-    found = response.json()["versions"][0] if response.status_code == 200 else _reason(response)
-    if found != str(version):
-        raise ServiceError(
-            f"the runtime at {runtime_url} loaded {model}, yet answers with {found}, not {version}: "
-            "does it read the same FALAJ_MODEL_REPOSITORY?"
-        )
+    """Of several runtimes behind one address one was told to load; the others follow the repository by themselves."""
+    deadline = time.monotonic() + _FOLLOW_SECONDS
+    answers = 0
+    while answers < _ANSWERS:
+        response = _request("GET", f"{runtime_url}/v2/models/{model}")
+        found = response.json()["versions"][0] if response.status_code == 200 else _reason(response)
+        if found == str(version):
+            answers += 1
+        elif time.monotonic() > deadline:
+            raise ServiceError(
+                f"the runtime at {runtime_url} loaded {model}, yet answers with {found}, not {version}: "
+                "does it read the same FALAJ_MODEL_REPOSITORY?"
+            )
+        else:
+            answers = 0
+            time.sleep(_PAUSE_SECONDS)
 
 
 def _restore(model: str, before: Live | None, runtime_url: str) -> None:

@@ -5,6 +5,9 @@
 request: an answer is sent only when its rows are in a journal segment (see `journal`), and a thread turns closed
 segments into Parquet. A Parquet file is named after its segment, so a crash between its writing and the segment's
 deletion repeats the file and duplicates nothing.
+
+Where the log lies in a bucket, the journal is in a folder of this machine, the spool, whose size is bounded: while the
+store is away answers go on until the spool is full, and then nothing is answered that could not be logged.
 """
 
 import datetime as dt
@@ -22,7 +25,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.errors import FalajError
+from core import storage
+from core.errors import ConfigError, FalajError, StorageError
 from core.model_spec import ModelSpec, Tensor
 from serving.runtime import journal
 from serving.runtime.identity import texts
@@ -47,14 +51,44 @@ class LogWriteError(FalajError):
 class InferenceLog:
     """Appends to the journal and keeps its thread. `append` and `rotate` belong to one thread, the event loop's."""
 
-    def __init__(self, folder: Path, metrics: Metrics, rotate_seconds: float, rotate_bytes: int) -> None:
+    def __init__(
+        self,
+        target: str | Path,
+        metrics: Metrics,
+        rotate_seconds: float,
+        rotate_bytes: int,
+        spool: Path | None = None,
+        spool_bytes: int = 512 << 20,
+    ) -> None:
+        """A log below `target`.
+
+        Args:
+            target: A path, or the address of a bucket.
+            spool: Where the journal is; `target` itself by default.
+            spool_bytes: How large the journal may become in a spool.
+
+        Raises:
+            ConfigError: `target` is in a bucket, and no spool is given.
+        """
+        folder = spool or storage.local_path(target)
+        if folder is None:
+            raise ConfigError(
+                f"the inference log {target} lies in a bucket: set --log-spool (FALAJ_LOG_SPOOL) to a folder of this "
+                "machine for its journal"
+            )
+        self._target = target
         self._folder = folder
+        self._limit = spool_bytes if spool is not None else None
         self._metrics = metrics
         self._rotate_seconds = rotate_seconds
         self._rotate_bytes = rotate_bytes
         self._headers: dict[tuple[str, int], Header] = {}
         self._rows: dict[str, Any] = {}
         self._open: dict[tuple[str, int], Segment] = {}
+        # What was closed, counted by the event loop's thread alone; what became Parquet, less what was taken over, by
+        # the log's alone.
+        self._journalled = 0
+        self._settled = 0
         self._closed: queue.Queue[Segment | None] = queue.Queue()
         self._pending: deque[Segment] = deque()
         self._failure: str | None = None
@@ -63,6 +97,8 @@ class InferenceLog:
     @property
     def failure(self) -> str | None:
         """Why the log cannot be written now; None where it can. A disk that has room again heals it by itself."""
+        if self._failure is None and self._is_full():
+            return f"its spool {self._folder} is full, since {self._target} cannot be written"
         return self._failure
 
     def start(self) -> None:
@@ -88,8 +124,11 @@ class InferenceLog:
             outputs: What it gave.
 
         Raises:
-            LogWriteError: The disk is full or broken; nothing was logged.
+            LogWriteError: The disk is full or broken, or the spool is full; nothing was logged.
         """
+        if self._is_full():
+            self._metrics.log_failures.labels("spool").inc()
+            raise LogWriteError(f"the inference log cannot be written ({self.failure})")
         try:
             segment = self._open.get(key)
             if segment is None:
@@ -122,7 +161,15 @@ class InferenceLog:
             logger.warning("the inference log has segments left, which the next start turns into Parquet")
 
     def _close(self, key: tuple[str, int]) -> None:
-        self._closed.put(self._open.pop(key))
+        segment = self._open.pop(key)
+        self._journalled += segment.size
+        self._closed.put(segment)
+
+    def _is_full(self) -> bool:
+        if self._limit is None:
+            return False
+        open_now = sum(segment.size for segment in list(self._open.values()))
+        return self._journalled - self._settled + open_now > self._limit
 
     def _fail(self, error: OSError) -> None:
         if self._failure is None:
@@ -175,10 +222,11 @@ class InferenceLog:
         while self._pending and progressed:
             segment = self._pending[0]
             try:
-                convert(segment.path, self._folder)
+                convert(segment.path, self._target)
                 segment.remove()
                 self._pending.popleft()
-            except (OSError, pa.ArrowException) as error:
+                self._settled += segment.size
+            except (OSError, StorageError, pa.ArrowException) as error:
                 self._metrics.log_failures.labels("parquet").inc()
                 logger.error("%s cannot be turned into Parquet yet: %s", segment.path.name, error)
                 progressed = False
@@ -192,21 +240,23 @@ class InferenceLog:
             segment = Segment.take_over(path)
             if segment is not None:
                 logger.info("recovering %s, which a process that died left behind", path.name)
+                self._settled -= segment.size
                 yield segment
 
 
-def convert(segment: Path, folder: Path) -> list[Path]:
+def convert(segment: Path, target: str | Path) -> list[str]:
     """Write a segment's batches as Parquet, one file a date, each there whole or not at all.
 
     Args:
         segment: A closed segment.
-        folder: The log's folder.
+        target: The log's folder, or its address in a bucket.
 
     Returns:
         The files.
 
     Raises:
-        OSError: They cannot be written.
+        OSError: The segment cannot be read.
+        StorageError: They cannot be written.
     """
     header, batches, torn = journal.read(segment)
     if torn:
@@ -217,36 +267,56 @@ def convert(segment: Path, folder: Path) -> list[Path]:
     for batch in batches:
         days.setdefault(batch.time // _DAY_US, []).append(batch)
     return [
-        _write(_table(header, batches), folder / header.model / f"date={_date(day)}" / f"{segment.stem}.parquet")
+        _write(
+            _table(header, batches),
+            storage.join(target, header.model, f"date={_date(day)}", f"{segment.stem}.parquet"),
+        )
         for day, batches in days.items()
     ]
 
 
-def read_log(folder: str | Path, model: str) -> pa.Table:
-    """Every answered inference of a model, those included that are not yet Parquet; safe beside a running runtime.
+def read_log(target: str | Path, model: str) -> pa.Table:
+    """Every answered inference of a model; safe beside a running runtime.
+
+    Args:
+        target: The log's folder, of which the journal is read too, or its address in a bucket, where only what is
+            Parquet already can be seen.
 
     Returns:
         The columns of the module's description, in the order of time. A column that only some versions have is
         null for the others.
 
     Raises:
-        OSError: A file cannot be read.
+        OSError: A segment cannot be read.
+        StorageError: A file cannot be read.
     """
-    root = Path(folder) / model
+    folder = storage.local_path(target)
     tables: dict[str, pa.Table] = {}
     # Segments first: one that becomes Parquet meanwhile is found there.
-    for path in (root / JOURNAL).glob(f"*{journal.SUFFIX}"):
+    for path in (folder / model / JOURNAL).glob(f"*{journal.SUFFIX}") if folder is not None else ():
         try:
             header, batches, _ = journal.read(path)
         except FileNotFoundError:
             continue
         if header is not None and batches:
             tables[path.stem] = _table(header, batches)
-    files = [path for path in root.glob("date=*/*.parquet") if path.stem not in tables]
-    found = [*tables.values(), *(pq.ParquetFile(path).read() for path in files)]
+    root = storage.join(target, model)
+    files = [
+        storage.join(root, date, name)
+        for date in storage.names(root)
+        if date.startswith("date=")
+        for name in storage.names(storage.join(root, date))
+        if name.endswith(".parquet") and name.removesuffix(".parquet") not in tables and not name.startswith(".")
+    ]
+    found = [*tables.values(), *(_read(uri) for uri in files)]
     if not found:
         return _FIXED_SCHEMA.empty_table()
     return pa.concat_tables(found, promote_options="default").sort_by("time")
+
+
+def _read(uri: str) -> pa.Table:
+    with storage.opened(uri) as stream:
+        return pq.ParquetFile(stream).read()
 
 
 _FIXED_SCHEMA = pa.schema(
@@ -304,19 +374,11 @@ def _uuids(ids: bytes) -> pa.Array:
     return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(texts(ids).tobytes()))
 
 
-def _write(table: pa.Table, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            pq.write_table(table, stream, compression="zstd")
-            stream.flush()
-            os.fsync(stream.fileno())
-    except (OSError, pa.ArrowException):
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
-    return path
+def _write(table: pa.Table, uri: str) -> str:
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream, compression="zstd")
+    storage.write(uri, stream.getvalue().to_pybytes())
+    return uri
 
 
 def _date(day: int) -> str:

@@ -13,7 +13,7 @@ from kserve.protocol.infer_type import InferOutput
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from core.errors import FalajError
-from core.model_spec import Tensor
+from core.model_spec import Live, Tensor
 from serving.runtime import codec
 from serving.runtime.batching import Batcher
 from serving.runtime.errors import RefusedError, invalid, unavailable
@@ -97,7 +97,7 @@ class Repository(ModelRepository):  # type: ignore[misc]
         features: FeatureServer,
         executor: Executor,
     ) -> None:
-        super().__init__(str(store.root))
+        super().__init__(store.place)
         self.models: dict[str, ServedModel] = {}
         self.starting = True
         """Whether models are still being loaded for the first time, so that one that is missing may yet come."""
@@ -110,15 +110,39 @@ class Repository(ModelRepository):  # type: ignore[misc]
         self._features = features
         self._executor = executor
         self._locks: dict[str, asyncio.Lock] = {}
+        self._followed: dict[str, Live | None] = {}
+        """What live.json said of each model when it was last acted upon."""
 
     async def load_all(self) -> None:
         """Load every model of the repository; one that fails is kept in `failures` and keeps the runtime not ready."""
-        for name in self._store.models():
+        for name in await asyncio.to_thread(self._store.models):
             try:
                 await self.load(name)
             except RefusedError as refused:
                 self.failures[name] = refused.reason
         self.starting = False
+
+    async def follow(self, seconds: float) -> None:
+        """Do what the repository says: of several runtimes a deployment tells one alone.
+
+        A model that an operator unloaded stays so until its live.json changes; one that could not be loaded is tried
+        again each time.
+        """
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                for name in {*await asyncio.to_thread(self._store.models), *self._followed}:
+                    live = await asyncio.to_thread(self._store.live, name)
+                    if live == self._followed.get(name) and name not in self.failures:
+                        continue
+                    if live is not None:
+                        await self.load(name)
+                        continue
+                    self._followed[name] = None
+                    if name in self.models:
+                        self.unload(name)
+            except FalajError as error:
+                logger.error("the model repository could not be followed: %s", error)
 
     async def load(self, name: str) -> bool:
         """Load and warm up the live and the previous version, then let the live one answer.
@@ -129,7 +153,7 @@ class Repository(ModelRepository):  # type: ignore[misc]
         """
         async with self._locks.setdefault(name, asyncio.Lock()):
             try:
-                live = self._store.live(name)
+                live = await asyncio.to_thread(self._store.live, name)
                 if live is None:
                     raise RefusedError(404, f"the model repository has no live version of {name}")
                 served = self.models.get(name)
@@ -144,6 +168,7 @@ class Repository(ModelRepository):  # type: ignore[misc]
                 raise RefusedError(400, str(error)) from error
             self.models[name] = ServedModel(name, versions, live.live)
             self.failures.pop(name, None)
+            self._followed[name] = live
             self._metrics.live_version.labels(name).set(live.live)
             logger.info("%s: version %d answers, %s in memory", name, live.live, sorted(versions))
             return True
@@ -177,10 +202,13 @@ class Repository(ModelRepository):  # type: ignore[misc]
 
     async def _load_version(self, name: str, number: int) -> Version:
         settings = self._settings
-        folder = self._store.version(name, number)
-        model = await asyncio.get_running_loop().run_in_executor(
-            None, Model, name, number, folder, settings.threads, settings.max_batch_rows
-        )
+
+        def opened() -> Model:
+            # What is in memory needs no file any more.
+            with self._store.opened(name, number) as folder:
+                return Model(name, number, folder, settings.threads, settings.max_batch_rows)
+
+        model = await asyncio.to_thread(opened)
         return Version(
             model,
             Batcher(

@@ -15,7 +15,7 @@ from serving.runtime.metrics import Metrics
 from serving.runtime.repository import Extension, Plane, Repository
 from serving.runtime.rest import Router, create_application
 from serving.runtime.settings import Settings
-from serving.store import ModelStore
+from serving.store import open_models
 
 _LOG_CLOSE_S = 30.0
 _ROTATION_CHECKS = 5
@@ -30,10 +30,17 @@ async def serve(settings: Settings) -> None:
         ConfigError: A port is taken, or a setting contradicts the machine.
     """
     metrics = Metrics()
-    log = InferenceLog(settings.inference_log, metrics, settings.log_rotate_seconds, settings.log_rotate_bytes)
+    log = InferenceLog(
+        settings.inference_log,
+        metrics,
+        settings.log_rotate_seconds,
+        settings.log_rotate_bytes,
+        settings.log_spool,
+        settings.log_spool_bytes,
+    )
     features = FeatureServer(settings.feature_server, settings.pseudonym_key_file, settings.feature_timeout)
     executor = ThreadPoolExecutor(thread_name_prefix="model")
-    repository = Repository(ModelStore(settings.model_repository), settings, log, metrics, features, executor)
+    repository = Repository(open_models(settings.model_repository), settings, log, metrics, features, executor)
     plane = Plane(repository, log)
     extension = Extension(repository)
 
@@ -55,6 +62,7 @@ async def serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
 
     await repository.load_all()
+    following = asyncio.create_task(repository.follow(settings.follow_seconds))
     # What is there now stays: the collector need not walk through it, which took tens of milliseconds each time.
     gc.collect()
     gc.freeze()
@@ -68,6 +76,7 @@ async def serve(settings: Settings) -> None:
     logger.info("draining")
     await asyncio.sleep(settings.drain_seconds)
     await asyncio.gather(rest_server.stop(settings.grace_seconds), grpc_server.stop(settings.grace_seconds))
+    following.cancel()
     rotation.cancel()
     await features.close()
     await asyncio.to_thread(log.close, _LOG_CLOSE_S)

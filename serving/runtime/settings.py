@@ -21,8 +21,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model_repository: str = Field(description="folder of the models")
-    inference_log: Path = Field(description="folder that the inference log is written below")
+    model_repository: str = Field(description="folder of the models, or s3://bucket/prefix")
+    inference_log: str = Field(description="folder that the inference log is written below, or s3://bucket/prefix")
+    log_spool: Path | None = Field(
+        None, description="folder of this machine for the log's journal; needed where the log lies in a bucket"
+    )
+    log_spool_bytes: int = Field(
+        512 << 20, ge=1 << 20, description="size of the journal at which nothing is answered until it is written out"
+    )
+    follow_seconds: float = Field(5.0, gt=0, description="time between two looks at what the repository says")
     host: str = Field("127.0.0.1", description="address to listen on")
     http_port: Port = Field(8085, description="port of REST and metrics")
     grpc_port: Port = Field(8086, description="port of gRPC")

@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.errors import ConfigError, ServiceError
+from core.errors import ServiceError, StorageError
 from core.model_spec import Live
 from serving import rollout
 from serving.runtime.log import read_log
-from serving.store import ModelStore
+from serving.store import open_models
 from tests.serving.conftest import Runtime, export, publish, running, status, wait_for
 from tests.serving.test_log import Load, check_complete, ids_of
 
@@ -38,7 +38,7 @@ def test_deploy_and_rollback_under_load(tmp_path: Path) -> None:
         assert set(Counter(load.answered.values())) == {str(version) for version in range(1, 8)}
         # Live and previous are in memory, the newest five on disk.
         assert httpx.get(f"{runtime.url}/v2/models/jobs").json()["versions"] == ["6", "7"]
-        assert ModelStore(str(repository)).versions("jobs") == [3, 4, 5, 6, 7]
+        assert open_models(str(repository)).versions("jobs") == [3, 4, 5, 6, 7]
 
 
 def read_versions(runtime: Runtime) -> dict[str, int]:
@@ -71,8 +71,8 @@ def test_a_damaged_version_changes_nothing(tmp_path: Path) -> None:
             load.wait(len(load.answered) + 20)
             with pytest.raises(ServiceError, match=reason):
                 rollout.deploy(str(repository), "jobs", 2, source, runtime.url)
-            assert ModelStore(str(repository)).live("jobs") == Live(live=1)
-            assert ModelStore(str(repository)).versions("jobs") == [1]
+            assert open_models(str(repository)).live("jobs") == Live(live=1)
+            assert open_models(str(repository)).versions("jobs") == [1]
             assert status(f"{runtime.url}/v2/health/ready") == 200
         with pytest.raises(ServiceError, match="no previous version"):
             rollout.rollback(str(repository), "jobs", runtime.url)
@@ -88,7 +88,7 @@ def test_an_unreachable_runtime_changes_nothing(tmp_path: Path) -> None:
         publish(tmp_path / "models", 1)
         with pytest.raises(ServiceError, match="cannot be reached"):
             rollout.deploy(str(tmp_path / "models"), "jobs", 2, export(tmp_path / "two"), url)
-    store = ModelStore(str(tmp_path / "models"))
+    store = open_models(str(tmp_path / "models"))
     assert store.live("jobs") == Live(live=1)
     assert store.versions("jobs") == [1]
 
@@ -125,7 +125,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
 
 
 def test_versions_never_change(tmp_path: Path) -> None:
-    store = ModelStore(str(tmp_path / "models"))
+    store = open_models(str(tmp_path / "models"))
     assert store.add("jobs", 1, export(tmp_path / "one"))
     assert not store.add("jobs", 1, tmp_path / "one")
     with pytest.raises(ServiceError, match="other content"):
@@ -139,5 +139,5 @@ def test_versions_never_change(tmp_path: Path) -> None:
     for name in ("../jobs", "Jobs", "", "a" * 60):
         with pytest.raises(ServiceError, match="not a model's name"):
             store.live(name)
-    with pytest.raises(ConfigError, match="not a local folder"):
-        ModelStore("s3://bucket/models")
+    with pytest.raises(StorageError, match="gs is not a store that is known"):
+        open_models("gs://bucket/models")
