@@ -5,8 +5,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from infra.config.model import Cron, Days, Gib, HttpsUrl, Model, Name
-from infra.config.services import Size
+from infra.config.services import Replicas, Size
 
+ModelPart = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,22}[a-z0-9])?$")]
+"""Name of a model or version; both together, and what KServe appends, fit into a Service's name."""
 _PUBLIC_KEY = r"^-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+\n-----END PUBLIC KEY-----\n?$"
 
 
@@ -41,11 +43,36 @@ class Pipelines(Model):
     """How long the pods of a finished run are kept; its record stays, and its artifacts have their own retention."""
 
 
-class Serving(Model):
-    """KServe, with our runtime as a ServingRuntime."""
+class ModelVersion(Model):
+    """One version of a model, as an InferenceService of its own."""
 
-    mode: Literal["standard", "knative"] = "standard"
-    """In `standard` the weights of a canary are those of our own HTTPRoute; KServe's own need `knative`."""
+    repository: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(/[a-z0-9][a-z0-9._-]{0,62})*$")]
+    """Folder of the stack's model store: a model repository with one model, put there by a deployment."""
+    weight: Annotated[int, Field(ge=0, le=100)]
+    """Percent of the model's requests. A version with 0 stays warm, and is gone back to by changing weights."""
+    replicas: Replicas = Replicas()
+    size: Size = Size(cpu=1, memory_mib=2048)
+    """Of one replica; with `gpus` it runs on `serving.gpu_pool`."""
+
+
+class ServedModel(Model):
+    """A model that answers below `/serving/serving/<its name>/`."""
+
+    versions: Annotated[dict[ModelPart, ModelVersion], Field(min_length=1, max_length=8)]
+
+    @model_validator(mode="after")
+    def _weights_are_whole(self) -> Self:
+        total = sum(version.weight for version in self.versions.values())
+        if total != 100:
+            raise ValueError(f"the weights of its versions add up to {total}: change them, so that they make 100")
+        return self
+
+
+class Serving(Model):
+    """KServe, with our runtime as a ServingRuntime. Its weights are those of our own routes, behind the sign-in."""
+
+    models: dict[ModelPart, ServedModel] = Field(default_factory=dict)
+    """By name; each version is deployed, and the weights say which answers."""
     pool: Name | None = None
     """The node pool of models; absent means any with the role inference that is open to all."""
     gpu_pool: Name | None = None

@@ -234,6 +234,13 @@ class StackConfig(Model):
             yield "serving.pool", self.serving.pool, "inference", None
             if self.serving.gpu_pool is not None:
                 yield "serving.gpu_pool", self.serving.gpu_pool, "inference", Size(cpu=1, memory_mib=2048, gpus=1)
+            for model, served in self.serving.models.items():
+                for version, settings in served.versions.items():
+                    key = f"serving.models.{model}.versions.{version}.size"
+                    if settings.size.gpus and self.serving.gpu_pool is None:
+                        raise ValueError(f"{key}.gpus is {settings.size.gpus}, and serving.gpu_pool absent: name one")
+                    pool = self.serving.gpu_pool if settings.size.gpus else self.serving.pool
+                    yield key, pool, "inference", settings.size
         if self.training is not None:
             yield "training.pool", self.training.pool, "training", self.training.worker
         if self.spark is not None:

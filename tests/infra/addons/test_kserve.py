@@ -1,21 +1,100 @@
 from collections.abc import Callable
 from typing import Any
 
-from infra.addons import kserve
+import pytest
+
+from core.errors import ConfigError
+from infra.addons import kserve, models, pods
+from infra.config import parse_config
+from infra.config.platform import Serving
+from infra.substrates.base import SecretKey
+from infra.substrates.cluster import Access
+from tests.infra.variations import document
+
+VERSIONS = {
+    "v1": {"repository": "housing-1", "weight": 90, "replicas": {"minimum": 2, "maximum": 4}},
+    "v2": {"repository": "housing-2", "weight": 10, "size": {"cpu": 2, "memory_mib": 4096, "gpus": 1}},
+}
+SERVING = {"gpu_pool": "gpu", "models": {"housing": {"versions": VERSIONS}}}
 
 
-def test_definitions_come_before_the_controller_and_the_controller_before_the_runtime(
-    install: Callable[..., Any],
-) -> None:
+def served(install: Callable[..., Any], **changes: Any) -> Any:
+    settings = Serving.model_validate(SERVING | changes)
+
     def program(cluster: Any, opts: Any) -> None:
         certificates = cluster.secret("cert-manager", "ready", {})
-        kserve.KServe("kserve", cluster, "ml.example.ae", [certificates], opts)
+        controller = kserve.KServe("kserve", cluster, "ml.example.ae", [certificates], opts)
+        models.Models("models", cluster, settings, [controller.ready], certificates, opts)
 
-    tried = install(program)
+    return install(program)
+
+
+def test_definitions_come_before_the_controller_and_the_controller_before_the_runtimes(
+    install: Callable[..., Any],
+) -> None:
+    tried = served(install)
     assert {"kserve-crd", "secret-cert-manager-ready", "namespace-kserve"} <= tried.before("kserve-resources")
-    assert tried.before(kserve.RUNTIME) == {"kserve-resources"}
-    (container,) = tried.find(kserve.RUNTIME).inputs["spec"]["containers"]
-    assert container["image"].startswith("mirror.example.ae/falaj/platform:")
+    for runtime, image in ((models.RUNTIME, "platform"), (models.GPU_RUNTIME, "platform-gpu")):
+        assert tried.before(runtime) == {"kserve-resources"}
+        (container,) = tried.find(runtime).inputs["spec"]["containers"]
+        assert container["image"].startswith(f"mirror.example.ae/falaj/{image}:")
+        assert tried.find(runtime).inputs["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_a_version_waits_for_what_it_runs_by(install: Callable[..., Any]) -> None:
+    before = served(install).before("housing-v1")
+    assert {models.RUNTIME, models.GPU_RUNTIME, models.STORAGE, "identity-serving-models"} <= before
+
+
+def test_weights_are_those_of_the_route_to_each_versions_service(install: Callable[..., Any]) -> None:
+    tried = served(install)
+    (route,) = tried.cluster.routes
+    assert list(route.prefixes) == ["/serving/serving/housing/"]
+    assert [(backend.service, backend.port, backend.weight) for backend in route.backends] == [
+        ("housing-v1-predictor", 80, 90),
+        ("housing-v2-predictor", 80, 10),
+    ]
+    assert route.backends[0].pods == {"app": "isvc.housing-v1-predictor"}
+    assert tried.find("housing-v1").inputs["spec"]["predictor"]["model"]["storageUri"].endswith("/housing-1")
+
+
+def test_a_gpu_is_asked_for_where_a_version_has_one(install: Callable[..., Any]) -> None:
+    tried = served(install)
+    plain, accelerated = (tried.find(f"housing-{version}").inputs["spec"]["predictor"] for version in ("v1", "v2"))
+    assert (plain["model"]["runtime"], accelerated["model"]["runtime"]) == (models.RUNTIME, models.GPU_RUNTIME)
+    assert "nvidia.com/gpu" not in plain["model"]["resources"]["limits"]
+    assert accelerated["model"]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert accelerated["nodeSelector"] == {"falaj.ae/pool": "gpu"}
+
+
+def test_a_stack_without_gpus_has_no_runtime_for_them(install: Callable[..., Any]) -> None:
+    tried = served(install, gpu_pool=None, models={})
+    assert models.GPU_RUNTIME not in {resource.name for resource in tried.graph.resources}
+
+
+def test_models_may_read_the_model_store_alone(install: Callable[..., Any]) -> None:
+    (identity,) = served(install).cluster.identities
+    assert [store.name for store in identity.reads] == ["models"]
+    assert not identity.writes
+
+
+@pytest.mark.parametrize("weights", [(90, 9), (100, 1), (0, 0)])
+def test_weights_that_make_no_whole_are_refused(weights: tuple[int, int]) -> None:
+    changed = document("onprem")
+    versions = {
+        version: VERSIONS[version] | {"weight": weight} for version, weight in zip(VERSIONS, weights, strict=True)
+    }
+    changed["serving"] |= {"models": {"housing": {"versions": versions}}}
+    with pytest.raises(ConfigError, match=f"add up to {sum(weights)}"):
+        parse_config(changed, "onprem")
+
+
+def test_a_version_that_fits_no_node_is_refused() -> None:
+    changed = document("onprem")
+    large = VERSIONS["v1"] | {"weight": 100, "size": {"cpu": 64, "memory_mib": 1024}}
+    changed["serving"] |= {"models": {"housing": {"versions": {"v1": large}}}}
+    with pytest.raises(ConfigError, match=r"serving\.models\.housing\.versions\.v1\.size"):
+        parse_config(changed, "onprem")
 
 
 def test_models_are_reached_through_our_own_routes() -> None:
@@ -33,8 +112,23 @@ def test_all_images_come_from_inside_the_country() -> None:
 
 
 def test_the_runtime_fits_a_restricted_namespace() -> None:
-    (container,) = kserve.runtime("m/falaj/platform:1", ["registry"])["containers"]
+    (container,) = models.runtime("m/falaj/platform:1", [], [])["containers"]
     security = container["securityContext"]
     assert security["runAsNonRoot"] is True
     assert security["capabilities"] == {"drop": ["ALL"]}
-    assert kserve.runtime("m", ["registry"])["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_the_fetcher_mounts_what_the_runtime_brings() -> None:
+    access = Access(
+        environment={"AWS_REGION": "me-central-1", "AWS_CA_BUNDLE": "/etc/falaj-authorities/objects.crt"},
+        secrets={"AWS_ACCESS_KEY_ID": SecretKey(secret="falaj/store", key="access-key")},
+        files={"/etc/falaj-authorities/objects.crt": SecretKey(secret="authority", key="ca.crt")},
+    )
+    container = models.storage("m/i:1", access)["container"]
+    values = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert values["AWS_DEFAULT_REGION"] == "me-central-1"
+    folders = [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert any(values["AWS_CA_BUNDLE"].startswith(folder) for folder in folders)
+    volumes, _ = pods.files(access.files)
+    brought = {volume["name"] for volume in models.runtime("m", [], volumes)["volumes"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} <= brought

@@ -1,0 +1,257 @@
+"""Models on KServe: our runtime, a version each as an InferenceService, and the weights between versions.
+
+In KServe's mode Standard `canaryTrafficPercent` does nothing, so that the weights are those of a route of ours
+through the gateway, to the Service that KServe makes of each version.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import pulumi
+from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.core.v1 import ServiceAccount
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
+
+from core.pins import pins
+from infra.addons.chart import Values, requests
+from infra.addons.monitoring import NAMESPACE as MONITORING
+from infra.addons.pods import RESTRICTED, USER, bring, files, pull, secret_variables
+from infra.config.nodes import GPU_RESOURCE
+from infra.config.platform import ModelVersion, ServedModel, Serving
+from infra.substrates.base import MODELS
+from infra.substrates.cluster import Access, Backend, Cluster, ClusterRoute, IdentitySpec, NamespaceSpec, Placement
+
+NAMESPACE = "serving"
+RUNTIME = "falaj-onnx"
+GPU_RUNTIME = "falaj-onnx-gpu"
+STORAGE = "falaj"
+"""The storage container that fetches models from the stack's store."""
+_ACCOUNT = "models"
+_PORT = 8080
+_MODELS = "/mnt/models"
+"""Where KServe's storage container puts what it fetched."""
+
+
+def namespace(settings: Serving) -> NamespaceSpec:
+    """Where models run: what they may request together, and Prometheus as the only caller beside the gateway."""
+    return NamespaceSpec(name=NAMESPACE, quota=settings.quota, callers=(MONITORING.name,), isolated=True)
+
+
+def runtime(image: str, pull_secrets: Sequence[str], volumes: Sequence[Mapping[str, Any]]) -> Values:
+    """Specification of our runtime: an InferenceService names it, and its `storageUri` is a model repository.
+
+    Args:
+        pull_secrets: Names of the secrets that the registry wants.
+        volumes: Of the storage container, which cannot bring any itself.
+    """
+    container = {
+        "name": "kserve-container",
+        "image": image,
+        "command": ["python", "-m", "serving.runtime"],
+        "args": [
+            "--host=0.0.0.0",
+            f"--http-port={_PORT}",
+            f"--model-repository={_MODELS}",
+            "--inference-log=/tmp/log",
+        ],
+        "ports": [{"containerPort": _PORT, "protocol": "TCP"}],
+        "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": _PORT}, "periodSeconds": 5},
+        "livenessProbe": {"httpGet": {"path": "/v2/health/live", "port": _PORT}, "periodSeconds": 10},
+        "resources": requests("1", "2Gi"),
+        "securityContext": RESTRICTED,
+        "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}],  # noqa: S108
+    }
+    return {
+        "supportedModelFormats": [{"name": "onnx", "version": "1", "autoSelect": False}],
+        "protocolVersions": ["v2"],
+        "multiModel": False,
+        "containers": [container],
+        "volumes": [{"name": "scratch", "emptyDir": {}}, *volumes],
+        "imagePullSecrets": pull(pull_secrets),
+    }
+
+
+def storage(image: str, access: Access) -> Values:
+    """Specification of the storage container: KServe runs it before the runtime, and it fetches the repository."""
+    _, mounts = files(access.files)
+    environment = dict(access.environment)
+    if "AWS_REGION" in environment:
+        # Its client knows this name alone.
+        environment["AWS_DEFAULT_REGION"] = environment["AWS_REGION"]
+    if "AWS_ENDPOINT_URL_S3" in environment:
+        environment["AWS_ENDPOINT_URL"] = environment["AWS_ENDPOINT_URL_S3"]
+    variables = [{"name": name, "value": value} for name, value in sorted(environment.items())]
+    return {
+        "container": {
+            "name": "storage-initializer",
+            "image": image,
+            "env": [*variables, *secret_variables(access.secrets)],
+            "resources": requests("100m", "1Gi"),
+            "securityContext": RESTRICTED,
+            "volumeMounts": mounts,
+        },
+        "supportedUriFormats": [{"prefix": "s3://"}],
+        "workloadType": "initContainer",
+    }
+
+
+def service(model: str, version: str) -> str:
+    """What KServe calls the Service and the Deployment of a version."""
+    return f"{model}-{version}-predictor"
+
+
+def pods(model: str, version: str) -> dict[str, str]:
+    """Labels that KServe gives to a version's pods."""
+    return {"app": f"isvc.{service(model, version)}"}
+
+
+def inference_service(version: ModelVersion, repository: str, placement: Placement) -> Values:
+    """Specification of the InferenceService of a version.
+
+    Args:
+        repository: Address of the model store.
+    """
+    size = version.size
+    gpus = {GPU_RESOURCE: str(size.gpus)} if size.gpus else {}
+    memory = f"{size.memory_mib}Mi"
+    return {
+        "predictor": {
+            "serviceAccountName": _ACCOUNT,
+            "automountServiceAccountToken": False,
+            "minReplicas": version.replicas.minimum,
+            "maxReplicas": version.replicas.maximum,
+            "scaleMetric": "cpu",
+            "scaleTarget": version.replicas.target_cpu,
+            "storageContainerName": STORAGE,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            **placement.document(),
+            "model": {
+                "modelFormat": {"name": "onnx"},
+                "runtime": GPU_RUNTIME if size.gpus else RUNTIME,
+                "protocolVersion": "v2",
+                "storageUri": f"{repository.rstrip('/')}/{version.repository}",
+                "resources": {
+                    "requests": {"cpu": f"{round(1000 * size.cpu)}m", "memory": memory, **gpus},
+                    "limits": {"memory": memory, **gpus},
+                },
+            },
+        }
+    }
+
+
+def route(name: str, model: ServedModel) -> ClusterRoute:
+    """Where a model answers the Open Inference Protocol, and how its versions share the requests."""
+    return ClusterRoute(
+        name=f"model-{name}",
+        namespace=NAMESPACE,
+        prefixes=[f"/serving/{NAMESPACE}/{name}/"],
+        backends=[
+            Backend(
+                service=service(name, version),
+                port=80,
+                pods=pods(name, version),
+                pod_port=_PORT,
+                weight=settings.weight,
+            )
+            for version, settings in sorted(model.versions.items())
+        ],
+        rewrite="/",
+    )
+
+
+class Models(pulumi.ComponentResource):
+    """The namespace of models, what runs them, and those that the stack's file names."""
+
+    def __init__(
+        self,
+        name: str,
+        cluster: Cluster,
+        settings: Serving,
+        needs: Sequence[pulumi.Resource],
+        monitors: pulumi.Resource | None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`needs` is KServe's controller, `monitors` what defines PodMonitor; None where nothing reads metrics."""
+        super().__init__("falaj:addons:Models", name, None, opts)
+        self._cluster = cluster
+        spec = namespace(settings)
+        made = cluster.namespace(spec)
+        identity = IdentitySpec(namespace=NAMESPACE, account=_ACCOUNT, reads=[MODELS])
+        account = ServiceAccount(
+            f"{NAMESPACE}/{_ACCOUNT}",
+            metadata=ObjectMetaArgs(name=_ACCOUNT, namespace=NAMESPACE),
+            automount_service_account_token=False,
+            opts=pulumi.ResourceOptions(parent=self, provider=cluster.provider, depends_on=[made]),
+        )
+        access = cluster.access([MODELS])
+        before = [account, cluster.identity(identity), *bring(cluster, NAMESPACE, access)]
+        volumes, _ = files(access.files)
+        pulled = cluster.pull_secrets(spec)
+        images = {RUNTIME: "platform", **({GPU_RUNTIME: "platform-gpu"} if settings.gpu_pool is not None else {})}
+        before += [
+            self._custom(
+                runs,
+                "serving.kserve.io/v1alpha1",
+                "ClusterServingRuntime",
+                runtime(cluster.image(pins().image(image)), pulled, volumes),
+                needs,
+                namespace=None,
+            )
+            for runs, image in images.items()
+        ]
+        fetcher = (
+            f"{cluster.registry('docker.io')}/kserve/storage-initializer:{pins().chart('kserve-resources').version}"
+        )
+        fetch = storage(fetcher, access)
+        kind = "ClusterStorageContainer"
+        before.append(self._custom(STORAGE, "serving.kserve.io/v1alpha1", kind, fetch, needs, namespace=None))
+        if monitors is not None:
+            selector = {"matchExpressions": [{"key": "serving.kserve.io/inferenceservice", "operator": "Exists"}]}
+            endpoint = {"portNumber": _PORT, "path": "/metrics", "filterRunning": True}
+            watched = {"selector": selector, "podMetricsEndpoints": [endpoint]}
+            self._custom("models", "monitoring.coreos.com/v1", "PodMonitor", watched, [made, monitors])
+        for model, served in sorted(settings.models.items()):
+            for version, parts in sorted(served.versions.items()):
+                self._deploy(model, version, parts, settings, before)
+            cluster.route(route(model, served))
+        self.register_outputs({})
+
+    def _deploy(
+        self, model: str, version: str, parts: ModelVersion, settings: Serving, before: Sequence[pulumi.Resource]
+    ) -> None:
+        placed = self._cluster.placement("inference", settings.gpu_pool if parts.size.gpus else settings.pool)
+        spec = inference_service(parts, self._cluster.uri(MODELS), placed)
+        name = f"{model}-{version}"
+        made = self._custom(name, "serving.kserve.io/v1beta1", "InferenceService", spec, before)
+        if parts.replicas.minimum > 1:
+            PodDisruptionBudget(
+                f"{NAMESPACE}/{name}",
+                metadata=ObjectMetaArgs(name=name, namespace=NAMESPACE),
+                spec=cast(Any, {"maxUnavailable": 1, "selector": {"matchLabels": pods(model, version)}}),
+                opts=pulumi.ResourceOptions(parent=made, provider=self._cluster.provider),
+            )
+
+    def _custom(
+        self,
+        name: str,
+        version: str,
+        kind: str,
+        spec: Values,
+        needs: Sequence[pulumi.Resource],
+        namespace: str | None = NAMESPACE,
+    ) -> CustomResource:
+        return CustomResource(
+            name,
+            api_version=version,
+            kind=kind,
+            metadata=ObjectMetaArgs(name=name, namespace=namespace),
+            spec=spec,
+            opts=pulumi.ResourceOptions(parent=self, provider=self._cluster.provider, depends_on=list(needs)),
+        )
