@@ -7,6 +7,7 @@ SILENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
     "FEAST_USAGE": "False",
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 
 
