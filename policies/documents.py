@@ -1,0 +1,163 @@
+"""Plain resources from plain data: the plan of a stack, a manifest, a compiled pipeline, a data contract."""
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.errors import DataError
+from policies.graph import Graph
+from policies.model import Resource
+from policies.rules.governance import STACK
+from policies.rules.serving import CONTRACT, PIPELINE
+from policies.settings import Settings, read_settings
+
+
+def stack_graph(plan: Mapping[str, Any], section: Mapping[str, Any], today: date) -> Graph:
+    """The graph of a stack.
+
+    Args:
+        plan: `{"stack", "resources": [{"urn", "type", "name", "inputs"…}]}`, as `falaj plan --json` writes it.
+        section: What the stack's file holds under `falaj:stack`.
+
+    Raises:
+        ConfigError: The section has a value that it cannot have.
+    """
+    stack = str(plan["stack"])
+    settings = read_settings(section, stack)
+    resources = [from_plan(one) for one in plan["resources"]]
+    return Graph([*resources, stack_resource(stack, section)], settings, today)
+
+
+def stack_resource(stack: str, section: Mapping[str, Any]) -> Resource:
+    """The stack's file, as a resource of its own."""
+    place = f"stacks/Pulumi.{stack}.yaml"
+    return Resource(urn=f"urn:file:{place}", type=STACK, name=place, inputs=section, place=place)
+
+
+def from_plan(document: Mapping[str, Any]) -> Resource:
+    """One resource of a plan."""
+    return Resource(
+        urn=document["urn"],
+        type=document["type"],
+        name=document["name"],
+        inputs=plain_inputs(document["type"], document.get("inputs") or {}),
+        parent=document.get("parent"),
+        provider=document.get("provider"),
+        options=document.get("options") or {},
+        dependencies=tuple(document.get("dependencies") or ()),
+        property_dependencies={key: tuple(urns) for key, urns in (document.get("property_dependencies") or {}).items()},
+    )
+
+
+def plain_inputs(kind: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The inputs of a resource; those of a provider are text, and what is JSON in them is read."""
+    if not kind.startswith("pulumi:providers:"):
+        return inputs
+    return {key: _read(value) for key, value in inputs.items()}
+
+
+def _read(value: Any) -> Any:
+    if not isinstance(value, str) or value[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def file_graph(file: Path, settings: Settings, today: date) -> Graph:
+    """The graph of a file: Kubernetes objects, a compiled pipeline, a data contract, or a plan in JSON.
+
+    Raises:
+        DataError: It cannot be read, or is none of these; the message names the line.
+    """
+    documents = _documents(file)
+    if len(documents) == 1 and isinstance(documents[0][1].get("resources"), list) and "stack" in documents[0][1]:
+        plan = documents[0][1]
+        try:
+            return Graph([from_plan(one) for one in plan["resources"]], settings, today)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{file} is not a plan ({error!r}): write it again by `falaj plan <stack> --json`"
+            ) from error
+    resources: list[Resource] = []
+    pipeline: dict[str, Any] | None = None
+    for line, document in documents:
+        if "pipelineInfo" in document:
+            pipeline = dict(document)
+            if "root" not in document or "deploymentSpec" not in document:
+                lost = "root" if "root" not in document else "deploymentSpec"
+                raise DataError(f"{file}:{line}: the pipeline has no {lost}, its end is missing: compile it again")
+            resources.append(_file_resource(file, line, PIPELINE, str(document["pipelineInfo"].get("name")), pipeline))
+        elif "platforms" in document and pipeline is not None:
+            pipeline["platforms"] = document["platforms"]
+        elif {"columns", "task"} <= document.keys() or "lawful_basis" in document:
+            resources.append(_file_resource(file, line, CONTRACT, str(document.get("name")), document))
+        else:
+            resources += _objects(file, line, document)
+    return Graph(resources, settings, today)
+
+
+def _objects(file: Path, line: int, document: Mapping[str, Any]) -> list[Resource]:
+    if document.get("kind") == "List" and isinstance(document.get("items"), list):
+        return [one for item in document["items"] if isinstance(item, Mapping) for one in _objects(file, line, item)]
+    version, kind = document.get("apiVersion"), document.get("kind")
+    if not isinstance(version, str) or not isinstance(kind, str):
+        raise DataError(
+            f"{file}:{line}: this is no Kubernetes object (apiVersion and kind), no compiled pipeline (pipelineInfo), "
+            "no data contract (columns and task) and no plan (stack and resources): name another file"
+        )
+    metadata = document.get("metadata")
+    name = metadata.get("name", "") if isinstance(metadata, Mapping) else ""
+    space = metadata.get("namespace", "") if isinstance(metadata, Mapping) else ""
+    group = version if "/" in version else f"core/{version}"
+    return [
+        _file_resource(file, line, f"kubernetes:{group}:{kind}", f"{space}/{name}" if space else str(name), document)
+    ]
+
+
+def _file_resource(file: Path, line: int, kind: str, name: str, inputs: Mapping[str, Any]) -> Resource:
+    return Resource(
+        urn=f"urn:file:{file}:{line}:{kind}::{name}", type=kind, name=name, inputs=inputs, place=f"{file}:{line}"
+    )
+
+
+def _documents(file: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The documents of a file with the lines on which they begin."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read: {error}") from error
+    if file.suffix == ".json":
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{file}:{error.lineno}: not JSON: {error.msg}. Write the file again") from error
+        listed = found if isinstance(found, list) else [found]
+        return [(1, _mapping(file, 1, one)) for one in listed]
+    try:
+        nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
+        values = [value for value in yaml.safe_load_all(text) if value is not None]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        problem = getattr(error, "problem", None) or str(error)
+        raise DataError(f"{file}:{line}: not YAML: {problem}. Mend the line, or write the file again") from error
+    if not nodes:
+        raise DataError(f"{file} is empty: write it again")
+    return [
+        (node.start_mark.line + 1, _mapping(file, node.start_mark.line + 1, value))
+        for node, value in zip(nodes, values, strict=False)
+    ]
+
+
+def _mapping(file: Path, line: int, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(
+            f"{file}:{line}: there should be a mapping, and not {type(value).__name__}: write the file again"
+        )
+    return value

@@ -1,0 +1,103 @@
+"""All resources of a stack, found by type and by what they refer to."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+from policies.model import SYMBOL, Resource, is_unknown, leaves
+from policies.settings import Settings
+
+
+class Graph:
+    """The resources of one stack, or of one file, and what the rules need to know beside them.
+
+    Args:
+        resources: In any order.
+        settings: Of the stack.
+        today: The day by which dates are judged.
+    """
+
+    def __init__(self, resources: Iterable[Resource], settings: Settings, today: date) -> None:
+        self.resources = tuple(sorted(resources, key=lambda resource: resource.urn))
+        self.settings = settings
+        self.today = today
+        self._by_urn = {resource.urn: resource for resource in self.resources}
+        self._by_type: dict[str, list[Resource]] = {}
+        for resource in self.resources:
+            self._by_type.setdefault(resource.type, []).append(resource)
+
+    def of(self, *types: str) -> list[Resource]:
+        """Resources of the given types, sorted by URN; a type that ends in `*` stands for all that begin so."""
+        names: dict[str, None] = {}
+        for kind in types:
+            if kind.endswith("*"):
+                names |= {name: None for name in self._by_type if name.startswith(kind[:-1])}
+            elif kind in self._by_type:
+                names[kind] = None
+        found = [resource for name in names for resource in self._by_type[name]]
+        return found if len(names) < 2 else sorted(found, key=lambda resource: resource.urn)
+
+    def get(self, urn: str | None) -> Resource | None:
+        """The resource with a URN."""
+        return self._by_urn.get(urn or "")
+
+    @cached_property
+    def _by_handle(self) -> Mapping[tuple[str, str], Resource]:
+        return {(resource.type, resource.name): resource for resource in self.resources}
+
+    def targets(self, resource: Resource, key: str) -> list[Resource]:
+        """What an input refers to: by the symbols in it or, where it is not known, by the engine's word."""
+        value = resource.inputs.get(key)
+        found: dict[str, Resource] = {}
+        for _, text in leaves(value):
+            for kind, name, _ in SYMBOL.findall(text):
+                if (kind, name) in self._by_handle:
+                    target = self._by_handle[kind, name]
+                    found[target.urn] = target
+        if found:
+            return list(found.values())
+        urns = resource.property_dependencies.get(key, ())
+        unknown = value is None or any(is_unknown(text) for _, text in leaves(value))
+        return [self._by_urn[urn] for urn in urns if urn in self._by_urn] if unknown else []
+
+    @cached_property
+    def _referring(self) -> Mapping[str, list[tuple[Resource, str]]]:
+        found: dict[str, list[tuple[Resource, str]]] = {}
+        for resource in self.resources:
+            for key in resource.inputs:
+                for target in self.targets(resource, key):
+                    found.setdefault(target.urn, []).append((resource, key))
+        return found
+
+    def referring(self, target: Resource, kind: str, key: str | None = None) -> list[Resource]:
+        """Resources of a type whose input `key`, or any, refers to `target`."""
+        return [
+            resource
+            for resource, at in self._referring.get(target.urn, ())
+            if resource.type == kind and (key is None or key == at)
+        ]
+
+    def named(self, kind: str, key: str, value: Any) -> list[Resource]:
+        """Resources of a type whose input `key` is `value`."""
+        return [resource for resource in self.of(kind) if resource.inputs.get(key) == value]
+
+    def attached(self, target: Resource, kind: str, key: str) -> list[Resource]:
+        """Resources of a type that belong to `target`: their `key` refers to it, or spells its physical name."""
+        found = {resource.urn: resource for resource in self.referring(target, kind, key)}
+        for physical in (target.inputs.get(key), target.inputs.get("name")):
+            if isinstance(physical, str) and not is_unknown(physical):
+                found |= {resource.urn: resource for resource in self.named(kind, key, physical)}
+        return list(found.values())
+
+    def ancestors(self, resource: Resource) -> Iterator[Resource]:
+        """Parents, the nearest first."""
+        above = self.get(resource.parent)
+        while above is not None:
+            yield above
+            above = self.get(above.parent)
+
+    @property
+    def size(self) -> int:
+        """How many resources there are."""
+        return len(self.resources)

@@ -1,0 +1,117 @@
+"""Pods, wherever a Kubernetes object holds one: in itself, in a template, in a model's predictor."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from policies.model import Resource
+
+_PATHS: Mapping[str, tuple[str, ...]] = {
+    "kubernetes:core/v1:Pod": ("spec",),
+    "kubernetes:apps/v1:DaemonSet": ("spec.template.spec",),
+    "kubernetes:apps/v1:Deployment": ("spec.template.spec",),
+    "kubernetes:apps/v1:ReplicaSet": ("spec.template.spec",),
+    "kubernetes:apps/v1:StatefulSet": ("spec.template.spec",),
+    "kubernetes:batch/v1:CronJob": ("spec.jobTemplate.spec.template.spec",),
+    "kubernetes:batch/v1:Job": ("spec.template.spec",),
+    "kubernetes:core/v1:ReplicationController": ("spec.template.spec",),
+}
+_RUNTIMES: Mapping[str, tuple[str, ...]] = {
+    "kubernetes:serving.kserve.io/v1alpha1:ClusterServingRuntime": ("spec",),
+    "kubernetes:serving.kserve.io/v1alpha1:ServingRuntime": ("spec",),
+    "kubernetes:serving.kserve.io/v1beta1:InferenceService": ("spec.predictor", "spec.transformer", "spec.explainer"),
+}
+TYPES = tuple(_PATHS)
+"""Objects whose pods are as written."""
+ALL = (*TYPES, *_RUNTIMES)
+"""Also those that KServe completes: what such a pod lacks may come from its runtime, what it has it has."""
+SERVERS = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet")
+"""What answers requests: it should be probed and there should be more than one of it."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of a pod, with where it is.
+
+    Attributes:
+        kind: `containers`, `initContainers`, `ephemeralContainers`, or the name of a KServe framework.
+    """
+
+    place: str
+    kind: str
+    spec: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """As its pod calls it."""
+        return str(self.spec.get("name", self.kind))
+
+    @property
+    def security(self) -> Mapping[str, Any]:
+        """Its security context."""
+        found = self.spec.get("securityContext")
+        return found if isinstance(found, Mapping) else {}
+
+
+@dataclass(frozen=True)
+class Pod:
+    """The specification of a pod."""
+
+    place: str
+    spec: Mapping[str, Any]
+
+    @property
+    def security(self) -> Mapping[str, Any]:
+        """Its security context."""
+        found = self.spec.get("securityContext")
+        return found if isinstance(found, Mapping) else {}
+
+    def containers(self) -> Iterator[Container]:
+        """All of its containers; of a KServe predictor also the framework's own."""
+        for kind in ("initContainers", "containers", "ephemeralContainers"):
+            for one in self.spec.get(kind) or ():
+                if isinstance(one, Mapping):
+                    yield Container(self.place, kind, one)
+        model = self.spec.get("model")
+        if isinstance(model, Mapping):
+            yield Container(self.place, "model", model)
+
+    @property
+    def volumes(self) -> list[Mapping[str, Any]]:
+        """Its volumes."""
+        return [volume for volume in self.spec.get("volumes") or () if isinstance(volume, Mapping)]
+
+
+def pods(resource: Resource) -> list[Pod]:
+    """The pods that an object makes."""
+    found: list[Pod] = []
+    for path in _PATHS.get(resource.type) or _RUNTIMES.get(resource.type) or ():
+        value: Any = resource.inputs
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, Mapping):
+            found.append(Pod(path, value))
+    return found
+
+
+def namespace(resource: Resource) -> str | None:
+    """The namespace of an object."""
+    metadata = resource.inputs.get("metadata")
+    found = metadata.get("namespace") if isinstance(metadata, Mapping) else None
+    return str(found) if found else None
+
+
+def label(resource: Resource, key: str) -> str | None:
+    """A label of an object."""
+    metadata = resource.inputs.get("metadata")
+    labels = metadata.get("labels") if isinstance(metadata, Mapping) else None
+    found = labels.get(key) if isinstance(labels, Mapping) else None
+    return None if found is None else str(found)
+
+
+def annotation(resource: Resource, key: str) -> str | None:
+    """An annotation of an object."""
+    metadata = resource.inputs.get("metadata")
+    found = metadata.get("annotations") if isinstance(metadata, Mapping) else None
+    value = found.get(key) if isinstance(found, Mapping) else None
+    return None if value is None else str(value)

@@ -1,0 +1,30 @@
+"""All rules, by topic."""
+
+from policies.model import Rule
+from policies.rules import (
+    encryption,
+    evidence,
+    governance,
+    identity,
+    keeping,
+    network,
+    residency,
+    serving,
+    supply,
+    workloads,
+)
+
+TOPICS: dict[str, tuple[Rule, ...]] = {
+    "residency": residency.RULES,
+    "encryption": encryption.RULES,
+    "network": network.RULES,
+    "identity": identity.RULES,
+    "evidence": evidence.RULES,
+    "keeping": keeping.RULES,
+    "workloads": workloads.RULES,
+    "supply": supply.RULES,
+    "serving": serving.RULES,
+    "governance": governance.RULES,
+}
+RULES: tuple[Rule, ...] = tuple(rule for rules in TOPICS.values() for rule in rules)
+BY_ID: dict[str, Rule] = {rule.id: rule for rule in RULES}

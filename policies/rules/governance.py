@@ -1,0 +1,416 @@
+"""What is not technical: who answers, what was assessed, what it may cost, and that it goes on."""
+
+from policies import pods
+from policies.conditions import at_least, in_production, is_true
+from policies.controls import AVAILABILITY, COST, IMPACT, MONITORING, RECORDS
+from policies.cost import estimate
+from policies.graph import Graph
+from policies.model import Faults, Resource, Rule, Severity, Unknown
+
+_HIGH, _CRITICAL, _MEDIUM, _LOW = Severity.HIGH, Severity.CRITICAL, Severity.MEDIUM, Severity.LOW
+STACK = "falaj:file:Stack"
+"""The stack's file, as `policies.settings` reads it."""
+_DATABASE = "aws:rds/instance:Instance"
+_CACHE = "aws:elasticache/replicationGroup:ReplicationGroup"
+_POOL = "kubernetes:karpenter.sh/v1:NodePool"
+_FILE = "in stacks/Pulumi.<stack>.yaml"
+
+
+def _officer(_resource: Resource, graph: Graph) -> Faults:
+    governance = graph.settings.governance
+    if governance is not None and governance.sensitive_data and not governance.contacts.data_protection_officer:
+        yield "data are sensitive, and there is no data protection officer"
+
+
+def _record(_resource: Resource, graph: Graph) -> Faults:
+    governance = graph.settings.governance
+    if governance is not None and not governance.record_of_processing:
+        raise Unknown("governance.record_of_processing is absent: the controller has to show the entry")
+    return []
+
+
+def _assessed(_resource: Resource, graph: Graph) -> Faults:
+    governance = graph.settings.governance
+    if governance is None or not governance.sensitive_data:
+        return
+    if governance.dpia is None:
+        raise Unknown("governance.dpia is absent: the controller has to show the assessment; contracts name their own")
+    if governance.dpia.expires <= graph.today:
+        yield f"the impact assessment is out of date since {governance.dpia.expires.isoformat()}"
+
+
+def _window(_resource: Resource, graph: Graph) -> Faults:
+    governance = graph.settings.governance
+    if governance is not None and governance.breach_notification_hours > 72:
+        yield f"a breach would be told after {governance.breach_notification_hours} hours, later than 72"
+
+
+def _within_budget(_resource: Resource, graph: Graph) -> Faults:
+    substrate, governance = graph.settings.substrate, graph.settings.governance
+    if substrate is None or substrate.kind != "aws":
+        return
+    budget = governance.budget if governance else None
+    if budget is None:
+        yield "it has no budget: governance.budget is absent"
+        return
+    monthly = estimate(graph).monthly
+    if monthly > budget.monthly_usd:
+        yield f"it is estimated at {monthly:,.0f} USD a month, above its budget of {budget.monthly_usd:,.0f}"
+
+
+def _budget_told(_resource: Resource, graph: Graph) -> Faults:
+    substrate, governance = graph.settings.substrate, graph.settings.governance
+    if substrate is None or substrate.kind != "aws" or governance is None or governance.budget is None:
+        return
+    for budget in graph.of("aws:budgets/budget:Budget"):
+        if (
+            budget.has("notifications")
+            and float(budget.value("limitAmount", 0)) <= governance.budget.monthly_usd + 0.01
+        ):
+            return
+    yield "no one is told when its budget is spent"
+
+
+def _ceiling(resource: Resource, _graph: Graph) -> Faults:
+    limits = resource.value("spec.limits", {})
+    for key in ("cpu", "memory"):
+        if key not in limits:
+            yield f"nothing limits its {key}, so that it grows without an end"
+
+
+def _pool_offers(resource: Resource) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for one in resource.each("spec.template.spec.requirements"):
+        if isinstance(one, dict) and one.get("operator") == "In":
+            found[str(one.get("key"))] = [str(value) for value in one.get("values") or ()]
+    return found
+
+
+def _gpu_taint(resource: Resource, _graph: Graph) -> Faults:
+    kinds = _pool_offers(resource).get("node.kubernetes.io/instance-type", [])
+    taints = [one.get("key") for one in resource.each("spec.template.spec.taints") if isinstance(one, dict)]
+    if any(kind.startswith(("g5", "g6", "p4", "p5")) for kind in kinds) and "nvidia.com/gpu" not in taints:
+        yield "pods that need no GPU run on its nodes, which cost most"
+
+
+def _pool_zones(resource: Resource, _graph: Graph) -> Faults:
+    offers = _pool_offers(resource)
+    zones = offers.get("topology.k8s.aws/zone-id", [])
+    if not zones:
+        yield "it names no zone by id: a zone's name means another zone in each account"
+    if "topology.kubernetes.io/zone" in offers:
+        yield "it names zones by name, which means another zone in each account"
+    foreign = [zone for zone in zones if not zone.startswith("mec1-")]
+    if foreign:
+        yield f"{foreign[0]} is not a zone of the region"
+
+
+def _pool_spot(resource: Resource, graph: Graph) -> Faults:
+    capacity = _pool_offers(resource).get("karpenter.sh/capacity-type", [])
+    labels = str(resource.inputs.get("metadata"))
+    if graph.settings.production and capacity == ["spot"] and any(role in labels for role in ("services", "inference")):
+        yield "services run on spot alone, which can end at any minute"
+
+
+def _offered(resource: Resource, _graph: Graph) -> Faults:
+    absent = ("g4dn", "p4", "inf", "trn", "c7g.", "c6i.", "m6a")
+    kinds = _pool_offers(resource).get("node.kubernetes.io/instance-type", [])
+    kinds += [str(one) for one in resource.inputs.get("instanceTypes") or ()]
+    if isinstance(resource.inputs.get("instanceType"), str):
+        kinds.append(resource.inputs["instanceType"])
+    for kind in kinds:
+        if kind.startswith(absent):
+            yield f"the region has no {kind}"
+
+
+def _subnet_zones(resource: Resource, graph: Graph) -> Faults:
+    subnets = [one for key in ("vpcConfig", "subnetIds") for one in graph.targets(resource, key)]
+    zones = {str(one.inputs.get("availabilityZoneId") or one.inputs.get("availabilityZone")) for one in subnets}
+    if subnets and len(zones) < 2:
+        yield "all its subnets are in one zone"
+
+
+def _zone_ids(resource: Resource, _graph: Graph) -> Faults:
+    if not resource.has("availabilityZoneId"):
+        yield "its zone is not named by id: a zone's name means another zone in each account"
+
+
+def _spare(resource: Resource, graph: Graph) -> Faults:
+    """In production a server has more than one pod, by itself or by its autoscaler."""
+    metadata = resource.inputs.get("metadata") or {}
+    replicas = (resource.inputs.get("spec") or {}).get("replicas")
+    for scaler in graph.of("kubernetes:autoscaling/v2:HorizontalPodAutoscaler"):
+        target = (scaler.inputs.get("spec") or {}).get("scaleTargetRef") or {}
+        if target.get("name") == metadata.get("name") and pods.namespace(scaler) == pods.namespace(resource):
+            replicas = (scaler.inputs.get("spec") or {}).get("minReplicas", 1)
+    if int(1 if replicas is None else replicas) < 2:
+        yield "there is one of it: while it restarts, no one answers"
+
+
+def _disruption(resource: Resource, graph: Graph) -> Faults:
+    found = ((resource.inputs.get("spec") or {}).get("template") or {}).get("metadata") or {}
+    labels = found.get("labels") or {}
+    for budget in graph.of("kubernetes:policy/v1:PodDisruptionBudget"):
+        selector = ((budget.inputs.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
+        same = pods.namespace(budget) == pods.namespace(resource)
+        if same and selector and all(labels.get(key) == value for key, value in selector.items()):
+            return
+    yield "no PodDisruptionBudget: a drain of nodes may stop all of it at once"
+
+
+def _blocking(resource: Resource, _graph: Graph) -> Faults:
+    spec = resource.inputs.get("spec") or {}
+    if spec.get("maxUnavailable") in (0, "0", "0%") or spec.get("minAvailable") == "100%":
+        yield "it lets no pod go, so that nodes can never be replaced"
+
+
+def _spread(resource: Resource, _graph: Graph) -> Faults:
+    for pod in pods.pods(resource):
+        keys = {
+            one.get("topologyKey") for one in pod.spec.get("topologySpreadConstraints") or () if isinstance(one, dict)
+        }
+        if "topology.kubernetes.io/zone" not in keys and not (pod.spec.get("affinity") or {}).get("podAntiAffinity"):
+            yield "its pods may all be in one zone"
+
+
+def _scaler(resource: Resource, _graph: Graph) -> Faults:
+    spec = resource.inputs.get("spec") or {}
+    if int(spec.get("maxReplicas", 1)) < int(spec.get("minReplicas", 1)):
+        yield "maxReplicas is below minReplicas"
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        id="governance-officer",
+        title="Where data are sensitive, there is a data protection officer",
+        severity=_HIGH,
+        types=(STACK,),
+        why="The law asks for one (PDPL 10), and people need someone to turn to.",
+        remedy=f"Set governance.contacts.data_protection_officer {_FILE}.",
+        controls=("pdpl-10-12", "gdpr-37"),
+        judge=_officer,
+    ),
+    Rule(
+        id="governance-record",
+        title="The stack is in the record of processing",
+        severity=_MEDIUM,
+        types=(STACK,),
+        why="The controller keeps a record of what it processes, why, and who sees it (PDPL 7).",
+        remedy=f"Set governance.record_of_processing {_FILE}.",
+        controls=RECORDS,
+        judge=_record,
+    ),
+    Rule(
+        id="governance-dpia",
+        title="The impact assessment of the stack is in date",
+        severity=_HIGH,
+        types=(STACK,),
+        why="It is made again as what it assessed changes (PDPL 21).",
+        remedy=f"Make the assessment again, and set governance.dpia {_FILE}.",
+        controls=IMPACT,
+        judge=_assessed,
+    ),
+    Rule(
+        id="governance-breach-window",
+        title="A breach is told within 72 hours",
+        severity=_MEDIUM,
+        types=(STACK,),
+        why="It is what GDPR asks; whether UAE rules that fix it were issued is unclear.",
+        remedy=f"Set governance.breach_notification_hours to 72 or less {_FILE}.",
+        controls=MONITORING,
+        judge=_window,
+    ),
+    Rule(
+        id="cost-budget",
+        title="The stack is estimated within its budget",
+        severity=_MEDIUM,
+        types=(STACK,),
+        why="What is too dear is turned off, and with it what it watched.",
+        remedy=f"Choose less, or raise governance.budget.monthly_usd {_FILE}: `falaj cost <stack>` shows what costs.",
+        controls=COST,
+        judge=_within_budget,
+    ),
+    Rule(
+        id="cost-alerts",
+        title="Someone is told as the budget is spent",
+        severity=_MEDIUM,
+        types=(STACK,),
+        why="A mistake of a night costs more than a year.",
+        remedy=f"Set governance.budget {_FILE}.",
+        controls=COST,
+        judge=_budget_told,
+    ),
+    Rule(
+        id="cost-ceiling",
+        title="Pools of nodes have a ceiling",
+        severity=_MEDIUM,
+        types=(_POOL,),
+        why="A loop that makes pods makes nodes.",
+        remedy=f"Set substrate.nodes.<pool>.limits {_FILE}.",
+        controls=COST,
+        judge=_ceiling,
+    ),
+    Rule(
+        id="cost-gpu-taint",
+        title="Nodes with GPUs run what needs GPUs",
+        severity=_MEDIUM,
+        types=(_POOL,),
+        why="They cost the most.",
+        remedy="Leave the taint nvidia.com/gpu on the pool: infra/addons/karpenter.py.",
+        controls=COST,
+        judge=_gpu_taint,
+    ),
+    Rule(
+        id="zone-ids-pool",
+        title="Pools of nodes name zones by id",
+        severity=_MEDIUM,
+        types=(_POOL,),
+        why="Zones of the region can be impaired for months; by id one knows which they are.",
+        remedy=f"Set substrate.zones {_FILE}.",
+        controls=AVAILABILITY,
+        judge=_pool_zones,
+    ),
+    Rule(
+        id="zone-ids-subnet",
+        title="Subnets name zones by id",
+        severity=_MEDIUM,
+        types=("aws:ec2/subnet:Subnet",),
+        why="Zones of the region can be impaired for months; by id one knows which they are.",
+        remedy=f"Set substrate.zones {_FILE}.",
+        controls=AVAILABILITY,
+        judge=_zone_ids,
+    ),
+    Rule(
+        id="zones-two",
+        title="The cluster has two zones or more",
+        severity=_HIGH,
+        types=("aws:eks/cluster:Cluster", "aws:rds/subnetGroup:SubnetGroup", "aws:elasticache/subnetGroup:SubnetGroup"),
+        why="A zone can be lost.",
+        remedy=f"Set substrate.zones {_FILE}.",
+        controls=AVAILABILITY,
+        judge=_subnet_zones,
+    ),
+    Rule(
+        id="machines-offered",
+        title="The region offers the machines that are asked for",
+        severity=_MEDIUM,
+        types=(_POOL, "aws:eks/nodeGroup:NodeGroup", "aws:ec2/instance:Instance"),
+        why="A pool whose machines do not exist never has a node.",
+        remedy=f"Choose from infra/data/me-central-1.json: substrate.nodes.<pool>.instance_types {_FILE}.",
+        controls=AVAILABILITY,
+        judge=_offered,
+    ),
+    Rule(
+        id="services-on-demand",
+        title="In production services do not run on spot alone",
+        severity=_MEDIUM,
+        types=(_POOL,),
+        why="All of them can be taken within two minutes.",
+        remedy=f"Add on-demand to substrate.nodes.<pool>.capacity {_FILE}.",
+        controls=AVAILABILITY,
+        judge=_pool_spot,
+    ),
+    Rule(
+        id="rds-standby",
+        title="In production a database has a standby in another zone",
+        severity=_HIGH,
+        types=(_DATABASE,),
+        why="A zone can be lost.",
+        remedy=f"Set substrate.stores.postgresql.multi_az to true {_FILE}, or record an exception in exceptions/.",
+        controls=AVAILABILITY,
+        judge=in_production(is_true("multiAz")),
+        known_as=("CKV_AWS_157",),
+    ),
+    Rule(
+        id="cache-failover",
+        title="In production a cache has a replica that takes over",
+        severity=_MEDIUM,
+        types=(_CACHE,),
+        why="Without the online store models answer worse, or not.",
+        remedy=f"Set substrate.stores.cache.replicas to 1 or more {_FILE}, or record an exception in exceptions/.",
+        controls=AVAILABILITY,
+        judge=in_production(is_true("automaticFailoverEnabled")),
+        known_as=("CKV2_AWS_50",),
+    ),
+    Rule(
+        id="nodes-spare",
+        title="The system's nodes are two or more",
+        severity=_HIGH,
+        types=("aws:eks/nodeGroup:NodeGroup",),
+        why="While one is replaced, nothing could be scheduled.",
+        remedy=f"Set substrate.system.minimum to 2 or more {_FILE}.",
+        controls=AVAILABILITY,
+        judge=at_least("scalingConfig.minSize", 2),
+    ),
+    Rule(
+        id="search-zones",
+        title="In production a search domain spans zones",
+        severity=_MEDIUM,
+        types=("aws:opensearch/domain:Domain",),
+        why="A zone can be lost.",
+        remedy=f"Set substrate.search.instances to 2 or more {_FILE}.",
+        controls=AVAILABILITY,
+        judge=in_production(is_true("clusterConfig.zoneAwarenessEnabled")),
+    ),
+    Rule(
+        id="brokers-spare",
+        title="Brokers are two or more",
+        severity=_MEDIUM,
+        types=("aws:msk/cluster:Cluster",),
+        why="While one is replaced, no one could write.",
+        remedy=f"Set substrate.kafka.brokers_per_zone {_FILE}.",
+        controls=AVAILABILITY,
+        judge=at_least("numberOfBrokerNodes", 2),
+    ),
+    Rule(
+        id="service-spare",
+        title="In production there is more than one of each service",
+        severity=_MEDIUM,
+        types=pods.SERVERS,
+        why="While one restarts, another answers.",
+        remedy=f"Set replicas.minimum to 2 or more in the service's section {_FILE}, or record an "
+        f"exception in exceptions/.",
+        controls=AVAILABILITY,
+        judge=in_production(_spare),
+    ),
+    Rule(
+        id="service-disruption",
+        title="A drain of nodes leaves some of each service",
+        severity=_MEDIUM,
+        types=pods.SERVERS,
+        why="Nodes are replaced every day.",
+        remedy="Leave the PodDisruptionBudget in infra/substrates/kubernetes/substrate.py.",
+        controls=AVAILABILITY,
+        judge=in_production(_disruption),
+    ),
+    Rule(
+        id="disruption-possible",
+        title="Nodes can be replaced",
+        severity=_MEDIUM,
+        types=("kubernetes:policy/v1:PodDisruptionBudget",),
+        why="A node that cannot be drained is never mended.",
+        remedy="Set maxUnavailable to 1: infra/substrates/kubernetes/substrate.py.",
+        controls=AVAILABILITY,
+        judge=_blocking,
+    ),
+    Rule(
+        id="service-spread",
+        title="Services are spread over zones",
+        severity=_LOW,
+        types=pods.SERVERS,
+        why="A zone can be lost.",
+        remedy="Leave topologySpreadConstraints in infra/substrates/kubernetes/workload.py.",
+        controls=AVAILABILITY,
+        judge=_spread,
+    ),
+    Rule(
+        id="scaler-range",
+        title="Autoscalers have a range",
+        severity=_LOW,
+        types=("kubernetes:autoscaling/v2:HorizontalPodAutoscaler",),
+        why="One that cannot grow does nothing.",
+        remedy=f"Set replicas in the service's section {_FILE}.",
+        controls=(*AVAILABILITY, *COST),
+        judge=_scaler,
+    ),
+)
