@@ -346,16 +346,26 @@ def _table(header: Header, batches: list[Batch]) -> pa.Table:
     }
     outputs = {tensor.name for tensor in header.outputs}
     for index, tensor in enumerate(header.inputs):
-        values = np.concatenate([batch.inputs[index] for batch in batches]).reshape(rows, -1)
-        for position, name in enumerate(_columns(tensor, values.shape[1])):
+        values = _by_column([batch.inputs[index] for batch in batches], rows)
+        for name, column in zip(_columns(tensor, len(values)), values, strict=True):
             taken = name in outputs or name in columns
-            columns[f"feature_{name}" if taken else name] = _array(values[:, position], tensor)
+            columns[f"feature_{name}" if taken else name] = _array(column, tensor)
     for index, tensor in enumerate(header.outputs):
-        values = np.concatenate([batch.outputs[index] for batch in batches]).reshape(rows, -1)
-        names = [tensor.name] if values.shape[1] == 1 else _columns(tensor, values.shape[1])
-        for position, name in enumerate(names):
-            columns[name] = _array(values[:, position], tensor)
+        values = _by_column([batch.outputs[index] for batch in batches], rows)
+        names = [tensor.name] if len(values) == 1 else _columns(tensor, len(values))
+        for name, column in zip(names, values, strict=True):
+            columns[name] = _array(column, tensor)
     return pa.table(columns)
+
+
+def _by_column(arrays: list[Array], rows: int) -> Array:
+    """(columns, rows): turned batch by batch, since a batch fits a processor's cache and a segment does not."""
+    turned = np.empty((arrays[0].size // len(arrays[0]), rows), arrays[0].dtype)
+    start = 0
+    for array in arrays:
+        turned[:, start : start + len(array)] = array.reshape(len(array), -1).T
+        start += len(array)
+    return turned
 
 
 def _columns(tensor: Tensor, width: int) -> list[str]:
@@ -365,7 +375,7 @@ def _columns(tensor: Tensor, width: int) -> list[str]:
 def _array(values: Array, tensor: Tensor) -> pa.Array:
     if tensor.datatype == "BYTES":
         return pa.array(values, pa.string())
-    return pa.array(np.ascontiguousarray(values))
+    return pa.array(values)
 
 
 def _uuids(ids: bytes) -> pa.Array:
@@ -376,7 +386,15 @@ def _uuids(ids: bytes) -> pa.Array:
 
 def _write(table: pa.Table, uri: str) -> str:
     stream = pa.BufferOutputStream()
-    pq.write_table(table, stream, compression="zstd")
+    # Dictionaries of numbers and zstd would take most of the processor's time that the log costs.
+    kinds = {field.name: field.type for field in table.schema if field.name != "inference_id"}
+    pq.write_table(
+        table,
+        stream,
+        compression="lz4",
+        use_dictionary=[name for name, kind in kinds.items() if pa.types.is_string(kind)],
+        use_byte_stream_split=[name for name, kind in kinds.items() if pa.types.is_floating(kind)],
+    )
     storage.write(uri, stream.getvalue().to_pybytes())
     return uri
 
