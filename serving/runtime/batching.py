@@ -4,9 +4,8 @@ loop runs together, so that an idle server adds no wait and a busy one gathers l
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,21 +22,27 @@ INLINE_SECONDS = 0.004
 _MEMORY = 0.9
 """How much of the estimated time of a row stays after a run."""
 
-Done = Callable[[Outputs | RefusedError, int, int], None]
-"""Called once, on the event loop, with the outputs of the run and the rows in it that are the request's own, or with
-the reason for none."""
 
-
-@dataclass(slots=True)
 class Job:
-    """Rows of one request. The arrays are flat, see `codec.Request`; the moments are of `time.perf_counter`."""
+    """Rows of one request, and what to do with their outputs. The moments are of `time.perf_counter`."""
 
-    inputs: Arrays
+    __slots__ = ("deadline", "identity", "inputs", "rows", "started")
+
+    inputs: Sequence[Array]
+    """Flat, see `codec.Query`."""
     rows: int
     identity: Identity
     started: float
+    """When the request was there whole."""
     deadline: float
-    done: Done
+    """When an answer is of no use any more."""
+
+    def done(self, outputs: Outputs | RefusedError, start: int, end: int) -> None:
+        """Take the outputs of the run and which of its rows are the request's own, or the reason for none.
+
+        Called once, on the event loop, when the rows are in the log.
+        """
+        raise NotImplementedError
 
 
 class Batcher:

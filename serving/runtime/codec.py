@@ -8,40 +8,24 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from core.model_spec import ModelSpec, Tensor
 from serving.runtime.errors import invalid
-from serving.runtime.model import Array, Arrays
+from serving.runtime.model import Array
 
 _WIRE_TYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
 
 Entities = list[str] | list[int]
 
 
-@dataclass(slots=True)
-class Output:
-    """One output that the client asked for: its index in the spec, and whether as raw bytes."""
+class Output(NamedTuple):
+    """One output that the client asked for: its position in the spec, and whether as raw bytes."""
 
-    index: int
+    position: int
     binary: bool
-
-
-@dataclass(slots=True)
-class Request:
-    """What is asked: arrays for the graph, or the ids of entities whose features are to be looked up.
-
-    The arrays are flat, in the order of the spec's inputs. One of an FP32 input may be float64, as JSON's numbers
-    are: a batch is converted at once, and what does not fit becomes infinite, which no contract admits.
-    """
-
-    id: str | None
-    rows: int
-    inputs: Arrays | None
-    entities: Entities | None
-    outputs: Sequence[Output]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +38,21 @@ class TensorHead:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a request's tensors become the graph's inputs.
+@dataclass(slots=True)
+class Query:
+    """What is asked, checked, without the values.
 
-    `order` are their positions in the spec's order; where the request carries ids in place of features, `by_id`, the
-    position of the ids alone.
+    These are, in the order of the spec's inputs, flat arrays; `order` are their positions among the request's
+    tensors. One of an FP32 input may be float64, as JSON's numbers are: a batch is converted at once, and what does
+    not fit becomes infinite, which no contract admits. With `by_id` there is one array, of the ids of entities whose
+    features are to be looked up.
     """
 
+    id: str | None
     rows: int
     order: tuple[int, ...]
     by_id: bool
-
-    def request(self, identifier: str | None, arrays: Sequence[Array], outputs: Sequence[Output]) -> Request:
-        """The request with its values: flat arrays in the order that the client sent them in."""
-        if self.by_id:
-            return Request(identifier, self.rows, None, arrays[self.order[0]].tolist(), outputs)
-        return Request(identifier, self.rows, tuple([arrays[position] for position in self.order]), None, outputs)
+    outputs: tuple[Output, ...]
 
 
 def check_tensor(name: str, datatype: Any, shape: Sequence[Any], spec: ModelSpec, max_rows: int) -> TensorHead:
@@ -105,29 +87,26 @@ def check_tensor(name: str, datatype: Any, shape: Sequence[Any], spec: ModelSpec
     return TensorHead(name, datatype, tuple(shape), math.prod(shape))
 
 
-def select_outputs(wanted: Sequence[tuple[str, bool | None]], binary: bool, spec: ModelSpec) -> list[Output]:
-    """The outputs asked for, all where none is named; `binary` is what holds for those that do not say."""
-    if not wanted:
-        return [Output(index, binary) for index in range(len(spec.outputs))]
-    names = [tensor.name for tensor in spec.outputs]
-    selected: list[Output] = []
-    for name, own in wanted:
-        if name not in names:
-            raise invalid(f"output {name} is unknown: {spec.name} gives {', '.join(names)}")
-        index = names.index(name)
-        if any(output.index == index for output in selected):
-            raise invalid(f"output {name} stands twice")
-        selected.append(Output(index, binary if own is None else own is True))
-    return selected
+def query(
+    heads: Sequence[TensorHead],
+    wanted: Sequence[tuple[str, bool | None]],
+    spec: ModelSpec,
+    *,
+    identifier: str | None = None,
+    binary: bool = False,
+) -> Query:
+    """Put a request together.
 
-
-def assemble(heads: Sequence[TensorHead], spec: ModelSpec) -> Layout:
-    """Put a request's checked tensors in the spec's order.
+    Args:
+        heads: Its tensors, from `check_tensor`.
+        wanted: The outputs that it names, and whether each is wanted as raw bytes; all where it names none.
+        binary: What holds for those that do not say.
 
     Raises:
-        RefusedError: 400, a tensor is missing or stands twice, ids and features are mixed, or the rows differ in
-            number.
+        RefusedError: 400, a tensor is missing or stands twice, ids and features are mixed, the rows differ in
+            number, or an output is unknown.
     """
+    outputs = _select(wanted, binary, spec)
     positions: dict[str, int] = {}
     for position, head in enumerate(heads):
         if head.name in positions:
@@ -137,14 +116,29 @@ def assemble(heads: Sequence[TensorHead], spec: ModelSpec) -> Layout:
     if entity in positions and not any(tensor.name == entity for tensor in spec.inputs):
         if len(heads) > 1:
             raise invalid(f"{entity} stands alone: its features are looked up")
-        return Layout(heads[0].shape[0], (0,), True)
+        return Query(identifier, heads[0].shape[0], (0,), True, outputs)
     missing = [tensor.name for tensor in spec.inputs if tensor.name not in positions]
     if missing:
         raise invalid(f"input {missing[0]} is missing")
     rows = {head.shape[0] for head in heads}
     if len(rows) > 1:
         raise invalid(f"the inputs have different numbers of rows: {[head.shape[0] for head in heads]}")
-    return Layout(rows.pop(), tuple(positions[tensor.name] for tensor in spec.inputs), False)
+    return Query(identifier, rows.pop(), tuple(positions[tensor.name] for tensor in spec.inputs), False, outputs)
+
+
+def _select(wanted: Sequence[tuple[str, bool | None]], binary: bool, spec: ModelSpec) -> tuple[Output, ...]:
+    if not wanted:
+        return tuple(Output(index, binary) for index in range(len(spec.outputs)))
+    names = [tensor.name for tensor in spec.outputs]
+    selected: list[Output] = []
+    for name, own in wanted:
+        if name not in names:
+            raise invalid(f"output {name} is unknown: {spec.name} gives {', '.join(names)}")
+        index = names.index(name)
+        if any(output.position == index for output in selected):
+            raise invalid(f"output {name} stands twice")
+        selected.append(Output(index, binary if own is None else own is True))
+    return tuple(selected)
 
 
 def from_binary(data: bytes | memoryview, head: TensorHead) -> Array:

@@ -17,12 +17,17 @@ _pool: list[Identity] = []
 os.register_at_fork(after_in_child=_pool.clear)
 
 
+def is_identity(text: bytes) -> bool:
+    """Whether it is a UUID's text."""
+    return _GIVEN.fullmatch(text) is not None
+
+
 def identity(given: bytes | None) -> Identity:
     """The client's request id where it is a UUID, so that it can find its answer in the log, else a new one.
 
     Nothing else that a client sends may reach the log: it could be an identifier.
     """
-    if given is not None and _GIVEN.fullmatch(given):
+    if given is not None and is_identity(given):
         return bytes.fromhex(given.replace(b"-", b"").decode()), given.lower()
     if not _pool:
         _pool.extend(_random(_POOL))

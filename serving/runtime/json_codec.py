@@ -17,7 +17,7 @@ import simdjson
 
 from core.model_spec import ModelSpec
 from serving.runtime import codec
-from serving.runtime.codec import Layout, Output, Request, TensorHead
+from serving.runtime.codec import Output, Query, TensorHead
 from serving.runtime.errors import RefusedError, invalid
 from serving.runtime.model import Array
 from serving.runtime.outputs import Outputs
@@ -57,13 +57,13 @@ class _Tail:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a skeleton says, checked. The sources and heads are in the client's order; a list is the values."""
+    """What a skeleton says: the query, and for each of its arrays what it must be and where it is.
 
-    id: str | None
-    layout: Layout
-    heads: tuple[TensorHead, ...]
-    sources: tuple["_Cut | _Tail | list[Any]", ...]
-    outputs: Sequence[Output]
+    A list as a source is the values themselves. `tail` is how many bytes follow the JSON.
+    """
+
+    query: Query
+    tensors: tuple[tuple[TensorHead, "_Cut | _Tail | list[Any]"], ...]
     tail: int
 
 
@@ -76,8 +76,8 @@ class Decoder:
         self._parser = simdjson.Parser()
         self._plans: dict[bytes, _Plan] = {}
 
-    def decode(self, body: bytes, json_length: int | None) -> Request:
-        """Decode one body.
+    def decode(self, body: bytes, json_length: int | None) -> tuple[Query, list[Array]]:
+        """Decode one body: the query, and the arrays that it speaks of.
 
         Args:
             json_length: The value of `Inference-Header-Content-Length`, where binary tensors follow the JSON.
@@ -95,9 +95,10 @@ class Decoder:
         if plan is None or plan.tail != len(tail):
             plan = self._plan(skeleton, text, len(cuts), len(tail))
         try:
-            return self._fill(plan, cuts, tail)
+            return plan.query, self._fill(plan, cuts, tail)
         except _NotNumbersError:
-            return self._fill(self._read(text, 0, len(tail)), [], tail)
+            plan = self._read(text, 0, len(tail))
+            return plan.query, self._fill(plan, [], tail)
 
     def _plan(self, skeleton: bytes, text: bytes, cuts: int, tail: int) -> _Plan:
         try:
@@ -105,7 +106,7 @@ class Decoder:
         except RefusedError:
             # The reason must speak of what the client sent.
             return self._read(text, 0, tail)
-        if len(skeleton) <= _SKELETON_BYTES and not any(isinstance(source, list) for source in plan.sources):
+        if len(skeleton) <= _SKELETON_BYTES and not any(isinstance(source, list) for _, source in plan.tensors):
             if len(self._plans) >= _SKELETONS:
                 self._plans.clear()
             self._plans[skeleton] = plan
@@ -161,25 +162,19 @@ class Decoder:
         wanted = [
             (output["name"], output.get("parameters", {}).get("binary_data")) for output in document.get("outputs", ())
         ]
-        return _Plan(
-            identifier,
-            codec.assemble(heads, self._spec),
-            tuple(heads),
-            tuple(sources),
-            codec.select_outputs(wanted, binary_output, self._spec),
-            tail,
-        )
+        query = codec.query(heads, wanted, self._spec, identifier=identifier, binary=binary_output)
+        return _Plan(query, tuple((heads[position], sources[position]) for position in query.order), tail)
 
-    def _fill(self, plan: _Plan, cuts: list[bytes], tail: bytes) -> Request:
+    def _fill(self, plan: _Plan, cuts: list[bytes], tail: bytes) -> list[Array]:
         arrays = []
-        for head, source in zip(plan.heads, plan.sources, strict=True):
+        for head, source in plan.tensors:
             if isinstance(source, _Cut):
                 arrays.append(self._numbers(cuts[source.index], head))
             elif isinstance(source, _Tail):
                 arrays.append(codec.from_binary(tail[source.start : source.end], head))
             else:
                 arrays.append(_from_list(source, head))
-        return plan.layout.request(plan.id, arrays, plan.outputs)
+        return arrays
 
     def _numbers(self, text: bytes, head: TensorHead) -> Array:
         """(count,) of an array's text: FP32 as float64, INT64 as it is."""
@@ -214,21 +209,16 @@ class Decoder:
 
 
 class Encoder:
-    """Writes the answers of one version: all but numbers and ids is known beforehand."""
+    """Writes the answers of one version: all but numbers and ids is known once a query is."""
 
     def __init__(self, spec: ModelSpec, version: str) -> None:
         self._spec = spec
         self._begin = b'{"model_name":%b,"model_version":%b,"id":' % (orjson.dumps(spec.name), orjson.dumps(version))
-        self._heads: list[tuple[bytes, bytes, int]] = []
-        for tensor in spec.outputs:
-            begin = b'{"name":%b,"datatype":"%b","shape":[' % (orjson.dumps(tensor.name), tensor.datatype.encode())
-            sizes = b"".join(b",%d" % size for size in tensor.shape[1:])
-            self._heads.append((begin, sizes, math.prod(tensor.shape[1:])))
+        self._widths = [math.prod(tensor.shape[1:]) for tensor in spec.outputs]
+        self._templates: dict[tuple[int, tuple[Output, ...]], bytes] = {}
 
-    def encode(
-        self, request: Request, identity: bytes, outputs: Outputs, start: int, end: int
-    ) -> tuple[bytes, int | None]:
-        """Write the rows from `start` to `end` of a run as the answer to `request`.
+    def encode(self, query: Query, identity: bytes, outputs: Outputs, start: int, end: int) -> tuple[bytes, int | None]:
+        """Write the rows from `start` to `end` of a run as the answer to `query`.
 
         Args:
             identity: The inference id's text.
@@ -236,30 +226,38 @@ class Encoder:
         Returns:
             The body, and the length of its JSON part where binary tensors follow.
         """
-        parts = [
-            self._begin,
-            b'"%b"' % identity if request.id is None else orjson.dumps(request.id),
-            b',"parameters":{"inference_id":"',
-            identity,
-            b'"},"outputs":[',
-        ]
+        key = (end - start, query.outputs)
+        template = self._templates.get(key) or self._template(*key)
+        values: list[bytes | int] = []
         tail: list[bytes] = []
-        separator = b""
-        for output in request.outputs:
-            begin, sizes, width = self._heads[output.index]
+        for output in query.outputs:
             if output.binary:
-                tensor = self._spec.outputs[output.index]
-                tail.append(codec.to_binary(outputs.arrays[output.index][start:end], tensor.datatype))
-                values = b'],"parameters":{"binary_data_size":%d}}' % len(tail[-1])
+                position = output.position
+                tail.append(codec.to_binary(outputs.arrays[position][start:end], self._spec.outputs[position].datatype))
+                values.append(len(tail[-1]))
             else:
-                values = b'],"data":[%b]}' % outputs.text(output.index, start, end, width)
-            parts += (separator, begin, b"%d" % (end - start), sizes, values)
-            separator = b","
-        parts.append(b"]}")
-        document = b"".join(parts)
+                values.append(outputs.text(output.position, start, end, self._widths[output.position]))
+        given = b'"%b"' % identity if query.id is None else orjson.dumps(query.id)
+        document = template % (given, identity, *values)
         if not tail:
             return document, None
         return b"".join((document, *tail)), len(document)
+
+    def _template(self, rows: int, outputs: tuple[Output, ...]) -> bytes:
+        parts = []
+        for output in outputs:
+            tensor = self._spec.outputs[output.position]
+            described = orjson.dumps(
+                {"name": tensor.name, "datatype": tensor.datatype, "shape": [rows, *tensor.shape[1:]]}
+            )
+            values = b',"parameters":{"binary_data_size":%d}}' if output.binary else b',"data":[%b]}'
+            parts.append(described[:-1].replace(b"%", b"%%") + values)
+        begin = self._begin.replace(b"%", b"%%")
+        template = b'%b%%b,"parameters":{"inference_id":"%%b"},"outputs":[%b]}' % (begin, b",".join(parts))
+        if len(self._templates) >= _SKELETONS:
+            self._templates.clear()
+        self._templates[rows, outputs] = template
+        return template
 
 
 def _cut(text: bytes) -> tuple[bytes, list[bytes]]:

@@ -1,7 +1,5 @@
 """What one run of the graph gave, for all the requests that were in it."""
 
-from typing import Any
-
 import orjson
 
 from core.model_spec import ModelSpec
@@ -9,27 +7,22 @@ from serving.runtime.model import Arrays
 
 
 class Outputs:
-    """The outputs of one run of several requests, each of them written as JSON once for all."""
+    """The outputs of one run, each of them written as JSON once for all its requests."""
 
     def __init__(self, arrays: Arrays, spec: ModelSpec) -> None:
         self.arrays = arrays
         self._spec = spec
-        self._texts: dict[int, bytes] = {}
-        self._elements: dict[int, list[bytes]] = {}
+        self._cells: list[list[bytes] | None] = [None] * len(arrays)
 
     def text(self, index: int, start: int, end: int, width: int) -> bytes:
         """The elements of an output's rows from `start` to `end` as JSON, row-major, without brackets."""
-        text = self._texts.get(index)
-        if text is None:
-            flat: Any = self.arrays[index].reshape(-1)
-            if self._spec.outputs[index].datatype == "BYTES":
-                flat = flat.tolist()
-            text = self._texts[index] = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-        if end - start == len(self.arrays[index]):
-            return text
+        cells = self._cells[index]
+        if cells is None:
+            cells = self._cells[index] = self._write(index)
+        return cells[start] if end - start == width == 1 else b",".join(cells[start * width : end * width])
+
+    def _write(self, index: int) -> list[bytes]:
+        flat = self.arrays[index].reshape(-1)
         if self._spec.outputs[index].datatype == "BYTES":
-            return orjson.dumps(self.arrays[index][start:end].reshape(-1).tolist())[1:-1]
-        elements = self._elements.get(index)
-        if elements is None:
-            elements = self._elements[index] = text.split(b",")
-        return b",".join(elements[start * width : end * width])
+            return [orjson.dumps(text) for text in flat]
+        return orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")

@@ -66,14 +66,14 @@ class ServedModel(InferenceModel):  # type: ignore[misc]
         else:
             tensors = [_instances(body, spec.inputs)]
         heads = [codec.check_tensor(name, kind, shape, spec, version.max_rows) for name, kind, shape, _ in tensors]
+        query = codec.query(heads, (), spec)
         arrays = [
-            codec.to_strings(list(values), head)
-            if head.datatype == "BYTES"
-            else codec.from_binary(codec.to_binary(values, head.datatype), head)
-            for head, (*_, values) in zip(heads, tensors, strict=True)
+            codec.to_strings(list(tensors[position][3]), heads[position])
+            if heads[position].datatype == "BYTES"
+            else codec.from_binary(codec.to_binary(tensors[position][3], heads[position].datatype), heads[position])
+            for position in query.order
         ]
-        request = codec.assemble(heads, spec).request(None, arrays, codec.select_outputs([], False, spec))
-        outputs = await version.infer(request, own)
+        outputs = await version.infer(query, arrays, own)
         if not isinstance(body, InferRequest):
             names = [tensor.name for tensor in spec.outputs]
             rows = zip(*[array.tolist() for array in outputs], strict=True)

@@ -12,10 +12,11 @@ from fastapi.responses import JSONResponse
 from kserve.protocol.rest.server import RESTServer
 
 from serving.runtime.asgi import Bridge
-from serving.runtime.codec import Request
+from serving.runtime.batching import Job
+from serving.runtime.codec import Query
 from serving.runtime.errors import RETRY_AFTER_S, RefusedError, invalid
 from serving.runtime.http1 import Exchange, Handler
-from serving.runtime.identity import Identity, identity
+from serving.runtime.identity import identity
 from serving.runtime.metrics import Metrics
 from serving.runtime.outputs import Outputs
 from serving.runtime.repository import Extension, Plane
@@ -28,44 +29,51 @@ _DEADLINE_HEADER = b"x-envoy-expected-rq-timeout-ms"
 logger = logging.getLogger("falaj.rest")
 
 
-class _Infer:
-    """An inference request whose head has come, and then its answer."""
+class Route:
+    """What the head of an inference request says: it is the same for each request with the same head."""
 
-    __slots__ = ("_exchange", "_identity", "_metrics", "_model", "_request", "_version")
-    _identity: Identity
-    _request: Request
+    __slots__ = ("json_length", "model", "number", "patience")
 
-    def __init__(self, exchange: Exchange, model: str, version: Version, metrics: Metrics) -> None:
+    def __init__(self, model: str, number: str | None, headers: dict[bytes, bytes]) -> None:
+        """Raises:
+        RefusedError: 400 or 415, a header is wrong.
+        """
+        self.model = model
+        self.number = number
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            raise RefusedError(415, "compressed bodies are not taken: send it without Content-Encoding")
+        self.json_length = _number(headers, b"inference-header-content-length")
+        milliseconds = _number(headers, _DEADLINE_HEADER)
+        self.patience = math.inf if milliseconds is None else milliseconds / 1000
+        """Seconds that the client waits for its answer."""
+
+
+class _Inference(Job):
+    """An inference request in the queue, and then its answer."""
+
+    __slots__ = ("_exchange", "_model", "_query", "_router", "_version")
+    _query: Query
+
+    def __init__(self, exchange: Exchange, model: str, version: Version, router: "Router") -> None:
         self._exchange = exchange
         self._model = model
         self._version = version
-        self._metrics = metrics
+        self._router = router
 
-    def begin(self) -> None:
-        """Queue the request, now that its body has come."""
-        exchange = self._exchange
-        headers = dict(exchange.headers)
-        try:
-            if headers.get(b"content-encoding", b"identity") != b"identity":
-                raise RefusedError(415, "compressed bodies are not taken: send it without Content-Encoding")
-            self._identity = identity(headers.get(b"x-request-id"))
-            self._request = self._version.decoder.decode(exchange.body, _json_length(headers))
-            self._version.submit(
-                self._request, self._identity, exchange.started, _deadline(exchange.started, headers), self.end
-            )
-        except RefusedError as refused:
-            self.refuse(refused)
-        except Exception:
-            logger.exception("an inference of %s failed", self._model)
-            self.refuse(RefusedError(500, "the inference failed: see the runtime's log"))
+    def submit(self, route: Route) -> None:
+        exchange, version = self._exchange, self._version
+        self.started = exchange.started
+        self.deadline = exchange.started + route.patience
+        self.identity = identity(exchange.request_id)
+        self._query, arrays = version.decoder.decode(exchange.body, route.json_length)
+        version.submit(self._query, arrays, self)
 
-    def end(self, outputs: Outputs | RefusedError, start: int, end: int) -> None:
-        """Answer with the rows of a run."""
+    def done(self, outputs: Outputs | RefusedError, start: int, end: int) -> None:
         if isinstance(outputs, RefusedError):
-            self.refuse(outputs)
+            self._router.refuse(self._exchange, self._model, self._version.label, outputs)
             return
-        text = self._identity[1]
-        content, json_length = self._version.encoder.encode(self._request, text, outputs, start, end)
+        text = self.identity[1]
+        content, json_length = self._version.encoder.encode(self._query, text, outputs, start, end)
         if json_length is None:
             head = b"x-request-id: %b\r\ncontent-type: application/json\r\n" % text
         else:
@@ -74,10 +82,6 @@ class _Infer:
                 % (text, json_length)
             )
         self._exchange.respond(200, head, content)
-
-    def refuse(self, refused: RefusedError) -> None:
-        self._metrics.refused(self._model, self._version.label, refused.status)
-        self._exchange.refuse(refused)
 
 
 class Router(Handler):
@@ -92,23 +96,39 @@ class Router(Handler):
         match = _INFER.fullmatch(exchange.target) if exchange.method == b"POST" else None
         if match is None:
             return
-        model = label = ""
+        model, number = _decoded(match[1]), None if match[2] is None else _decoded(match[2])
+        label = ""
         try:
-            name = _decoded(match[1])
-            version = self._repository.version(name, None if match[2] is None else _decoded(match[2]))
-            model, label = name, version.label
+            version = self._repository.version(model, number)
+            label = version.label
+            route = Route(model, number, dict(exchange.headers))
             # A body that would be refused is not even kept.
             version.batcher.check_room(1)
         except RefusedError as refused:
-            self._metrics.refused(model, label, refused.status)
+            self._metrics.refused(model if label else "", label, refused.status)
             raise
-        exchange.context = _Infer(exchange, model, version, self._metrics)
+        exchange.route = route
 
     def answer(self, exchange: Exchange) -> None:
-        if exchange.context is not None:
-            exchange.context.begin()
-        else:
+        route = exchange.route
+        if route is None:
             self._bridge.answer(exchange)
+            return
+        model = label = ""
+        try:
+            # The version that is live now: the head may have come before it was.
+            version = self._repository.version(route.model, route.number)
+            model, label = route.model, version.label
+            _Inference(exchange, model, version, self).submit(route)
+        except RefusedError as refused:
+            self.refuse(exchange, model, label, refused)
+        except Exception:
+            logger.exception("an inference of %s failed", model or "an unknown model")
+            self.refuse(exchange, model, label, RefusedError(500, "the inference failed: see the runtime's log"))
+
+    def refuse(self, exchange: Exchange, model: str, label: str, refused: RefusedError) -> None:
+        self._metrics.refused(model, label, refused.status)
+        exchange.refuse(refused)
 
 
 def create_application(plane: Plane, extension: Extension, port: int) -> FastAPI:
@@ -151,19 +171,10 @@ def _decoded(part: bytes) -> str:
     return (unquote_to_bytes(part) if b"%" in part else part).decode("utf-8", "replace")
 
 
-def _deadline(started: float, headers: dict[bytes, bytes]) -> float:
-    value = headers.get(_DEADLINE_HEADER)
-    if value is None:
-        return math.inf
-    if not value.isdigit():
-        raise invalid(f"{_DEADLINE_HEADER.decode()} is not a number of milliseconds")
-    return started + int(value) / 1000
-
-
-def _json_length(headers: dict[bytes, bytes]) -> int | None:
-    value = headers.get(b"inference-header-content-length")
+def _number(headers: dict[bytes, bytes], name: bytes) -> int | None:
+    value = headers.get(name)
     if value is None:
         return None
     if not value.isdigit():
-        raise invalid("Inference-Header-Content-Length is not a number")
+        raise invalid(f"{name.decode()} is not a number")
     return int(value)

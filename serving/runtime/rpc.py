@@ -15,7 +15,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
 from core.errors import ConfigError
 from core.model_spec import ModelSpec
 from serving.runtime import codec
-from serving.runtime.codec import Request, TensorHead
+from serving.runtime.codec import Query, TensorHead
 from serving.runtime.errors import RefusedError, invalid
 from serving.runtime.identity import identity
 from serving.runtime.metrics import Metrics
@@ -87,8 +87,8 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
         try:
             version = self._plane.repository.version(request.model_name, request.model_version)
             label = (request.model_name, version.label)
-            decoded = _decode(request, version.model.spec, self._max_rows)
-            outputs = await version.infer(decoded, own)
+            query, arrays = _decode(request, version.model.spec, self._max_rows)
+            outputs = await version.infer(query, arrays, own)
         except RefusedError as refused:
             self._metrics.refused(*label, refused.status)
             await context.abort(refused.code, refused.reason)
@@ -98,7 +98,7 @@ class Servicer(GRPCInferenceServiceServicer):  # type: ignore[misc]
             await context.abort(grpc.StatusCode.INTERNAL, "the inference failed: see the runtime's log")
         text = own[1].decode()
         context.set_trailing_metadata((("x-request-id", text),))
-        return _encode(version, decoded, text, outputs, bool(request.raw_input_contents))
+        return _encode(version, query, text, outputs, bool(request.raw_input_contents))
 
 
 def create_server(servicer: Servicer, host: str, port: int, max_message_bytes: int) -> grpc.aio.Server:
@@ -132,17 +132,18 @@ def _model_name(request: Any) -> str:
     return str(request.model_name)
 
 
-def _decode(request: Any, spec: ModelSpec, max_rows: int) -> Request:
+def _decode(request: Any, spec: ModelSpec, max_rows: int) -> tuple[Query, list[Array]]:
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise invalid(f"there are {len(request.inputs)} inputs and {len(raw)} raw_input_contents")
     heads = [
         codec.check_tensor(tensor.name, tensor.datatype, tensor.shape, spec, max_rows) for tensor in request.inputs
     ]
-    layout = codec.assemble(heads, spec)
-    arrays = [_values(tensor, raw[index] if raw else None, heads[index]) for index, tensor in enumerate(request.inputs)]
-    outputs = codec.select_outputs([(output.name, None) for output in request.outputs], True, spec)
-    return layout.request(request.id or None, arrays, outputs)
+    wanted = [(output.name, None) for output in request.outputs]
+    query = codec.query(heads, wanted, spec, identifier=request.id or None, binary=True)
+    return query, [
+        _values(request.inputs[position], raw[position] if raw else None, heads[position]) for position in query.order
+    ]
 
 
 def _values(tensor: Any, raw: bytes | None, head: TensorHead) -> Array:
@@ -161,14 +162,14 @@ def _values(tensor: Any, raw: bytes | None, head: TensorHead) -> Array:
     return np.array(values, np.float32 if head.datatype == "FP32" else np.int64)
 
 
-def _encode(version: Version, request: Request, inference_id: str, outputs: Arrays, raw: bool) -> Any:
+def _encode(version: Version, query: Query, inference_id: str, outputs: Arrays, raw: bool) -> Any:
     """The answer comes the way the request came: raw contents for raw, typed for typed."""
     answer = pb.ModelInferResponse(
-        model_name=version.model.name, model_version=version.label, id=request.id or inference_id
+        model_name=version.model.name, model_version=version.label, id=query.id or inference_id
     )
     answer.parameters["inference_id"].string_param = inference_id
-    for output in request.outputs:
-        tensor, array = version.model.spec.outputs[output.index], outputs[output.index]
+    for output in query.outputs:
+        tensor, array = version.model.spec.outputs[output.position], outputs[output.position]
         described = answer.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=array.shape)
         if raw:
             answer.raw_output_contents.append(codec.to_binary(array, tensor.datatype))

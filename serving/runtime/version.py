@@ -3,14 +3,15 @@
 import asyncio
 import math
 import time
+from collections.abc import Sequence
 
-from serving.runtime.batching import Batcher, Done, Job
-from serving.runtime.codec import Request
+from serving.runtime.batching import Batcher, Job
+from serving.runtime.codec import Query
 from serving.runtime.errors import RefusedError
 from serving.runtime.features import FeatureLookup
 from serving.runtime.identity import Identity
 from serving.runtime.json_codec import Decoder, Encoder
-from serving.runtime.model import Arrays, Model
+from serving.runtime.model import Array, Arrays, Model
 from serving.runtime.outputs import Outputs
 
 
@@ -27,50 +28,56 @@ class Version:
         self.batcher = batcher
         self._features = features
 
-    def submit(self, request: Request, identity: Identity, started: float, deadline: float, done: Done) -> None:
-        """Answer a request: `done` is called once, on the event loop, when its rows are in the log.
-
-        Args:
-            started: When the request was there whole; both moments are of `time.perf_counter`.
-            deadline: When an answer is of no use any more.
+    def submit(self, query: Query, arrays: Sequence[Array], job: Job) -> None:
+        """Answer a request by `job.done`, whose inputs and rows are set here.
 
         Raises:
-            RefusedError: It cannot be taken; `done` is not called.
+            RefusedError: It cannot be taken; `job.done` is not called.
         """
-        if request.inputs is not None:
-            self.batcher.submit(Job(request.inputs, request.rows, identity, started, deadline, done))
+        job.rows = query.rows
+        if not query.by_id:
+            job.inputs = arrays
+            self.batcher.submit(job)
             return
 
         def joined(features: Arrays | RefusedError) -> None:
             if isinstance(features, RefusedError):
-                done(features, 0, 0)
+                job.done(features, 0, 0)
                 return
-            flat = tuple([array.reshape(-1) for array in features])
+            job.inputs = [array.reshape(-1) for array in features]
             try:
-                self.batcher.submit(Job(flat, request.rows, identity, started, deadline, done))
+                self.batcher.submit(job)
             except RefusedError as refused:
-                done(refused, 0, 0)
+                job.done(refused, 0, 0)
 
-        self._features.submit(request.entities or [], joined)
+        self._features.submit(arrays[0].tolist(), joined)
 
-    async def infer(self, request: Request, identity: Identity, deadline: float = math.inf) -> Arrays:
+    async def infer(
+        self, query: Query, arrays: Sequence[Array], identity: Identity, deadline: float = math.inf
+    ) -> Arrays:
         """Answer a request.
 
         Raises:
             RefusedError: The reason why it is not answered.
         """
-        future: asyncio.Future[Arrays | RefusedError] = asyncio.get_running_loop().create_future()
+        job = _Awaited(identity, deadline)
+        self.submit(query, arrays, job)
+        return await job.outputs
 
-        def done(outputs: Outputs | RefusedError, start: int, end: int) -> None:
-            if not future.done():
-                future.set_result(
-                    outputs
-                    if isinstance(outputs, RefusedError)
-                    else tuple([array[start:end] for array in outputs.arrays])
-                )
 
-        self.submit(request, identity, time.perf_counter(), deadline, done)
-        result = await future
-        if isinstance(result, RefusedError):
-            raise result
-        return result
+class _Awaited(Job):
+    __slots__ = ("outputs",)
+
+    def __init__(self, identity: Identity, deadline: float) -> None:
+        self.identity = identity
+        self.started = time.perf_counter()
+        self.deadline = deadline
+        self.outputs: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+
+    def done(self, outputs: Outputs | RefusedError, start: int, end: int) -> None:
+        if self.outputs.done():
+            return
+        if isinstance(outputs, RefusedError):
+            self.outputs.set_exception(outputs)
+        else:
+            self.outputs.set_result(tuple([array[start:end] for array in outputs.arrays]))

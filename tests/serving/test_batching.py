@@ -46,14 +46,20 @@ def model(tmp_path: Path) -> Counted:
     return model
 
 
-def job(rows: np.ndarray, outcome: "asyncio.Future[object]", deadline: float = math.inf) -> Job:
-    """A job whose outcome is its own rows of the outputs, or the reason for none."""
+class Asked(Job):
+    """Its outcome is its own rows of the outputs, or the reason for none."""
 
-    def done(outputs: Outputs | RefusedError, start: int, end: int) -> None:
+    def __init__(self, rows: np.ndarray, outcome: "asyncio.Future[object]", deadline: float = math.inf) -> None:
+        self.inputs = (rows.reshape(-1),)
+        self.rows = len(rows)
+        self.identity = identity(None)
+        self.started = time.perf_counter()
+        self.deadline = deadline
+        self.outcome = outcome
+
+    def done(self, outputs: Outputs | RefusedError, start: int, end: int) -> None:
         refused = isinstance(outputs, RefusedError)
-        outcome.set_result(outputs if refused else tuple(array[start:end] for array in outputs.arrays))
-
-    return Job((rows.reshape(-1),), len(rows), identity(None), time.perf_counter(), deadline, done)
+        self.outcome.set_result(outputs if refused else tuple(array[start:end] for array in outputs.arrays))
 
 
 def submit_all(model: Model, folder: Path, requests: list[np.ndarray], max_queued_rows: int = 4096) -> list[object]:
@@ -69,7 +75,7 @@ def submit_all(model: Model, folder: Path, requests: list[np.ndarray], max_queue
                 future = asyncio.get_running_loop().create_future()
                 outcomes.append(future)
                 try:
-                    batcher.submit(job(rows, future))
+                    batcher.submit(Asked(rows, future))
                 except RefusedError as refused:
                     future.set_result(refused)
             return list(await asyncio.gather(*outcomes))
@@ -135,11 +141,11 @@ def test_a_slow_graph_leaves_the_event_loop_free(
         with ThreadPoolExecutor() as executor:
             batcher = Batcher(model, log, metrics, executor, 4096, 10)
             first = asyncio.get_running_loop().create_future()
-            batcher.submit(job(rows(1), first))
+            batcher.submit(Asked(rows(1), first))
             await asyncio.sleep(0.05)  # what comes while it runs is gathered into one run
             others = [asyncio.get_running_loop().create_future() for _ in range(5)]
             for other in others:
-                batcher.submit(job(rows(1), other))
+                batcher.submit(Asked(rows(1), other))
             outcomes = await asyncio.gather(first, *others)
         ticker.cancel()
         return ticks, list(outcomes)
