@@ -33,14 +33,18 @@ def account(stack: str = "prod") -> Account:
 def plan(make: Callable[[StackConfig, Account, ResourceOptions], object], found: StackConfig, stack: str) -> Graph:
     """The graph of what `make` declares below a component with the stack's provider."""
 
-    def program() -> None:
+    def run() -> None:
         group = pulumi.ComponentResource("test:index:Group", "group")
         options = ResourceOptions(parent=group, providers=[provider(found, aws(found), group)])
         make(found, Account.of(found, aws(found), stack), options)
 
-    # In a thread of its own, so that the event loop of the tests' thread stays as it is.
+    return program(stack, run)
+
+
+def program(stack: str, run: Callable[[], None]) -> Graph:
+    """The graph of a whole program, made in a thread of its own: the event loop of the tests' stays as it is."""
     with ThreadPoolExecutor(1) as executor:
-        return executor.submit(record, stack, {}, program).result()
+        return executor.submit(record, stack, {}, run).result()
 
 
 def of_type(graph: Graph, kind: str) -> dict[str, Resource]:
