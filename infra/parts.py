@@ -11,18 +11,41 @@ import pulumi
 from pulumi import ResourceOptions
 
 from core.errors import ConfigError
-from infra.addons.cert_manager import CertManager, GatewayIssuer
-from infra.addons.envoy_gateway import EnvoyGateway
-from infra.addons.external_secrets import ExternalSecrets
-from infra.addons.gpu import GpuSupport
-from infra.addons.karpenter import Karpenter, KarpenterArgs
-from infra.addons.kserve import KServe
-from infra.addons.load_balancers import LoadBalancers, LoadBalancersArgs
-from infra.addons.monitoring import Monitoring, MonitoringArgs, Topic
-from infra.addons.scaling import Keda, MetricsServer
+from core.images import lock
+from core.pins import pins
+from infra.addons import (
+    cert_manager,
+    envoy_gateway,
+    external_secrets,
+    gpu,
+    karpenter,
+    kserve,
+    kyverno,
+    load_balancers,
+    logging,
+    models,
+    monitoring,
+    opencost,
+    scaling,
+    velero,
+)
 from infra.config import StackConfig
 from infra.config.services import Certificate, Public
-from infra.substrates.kubernetes.substrate import KubernetesSubstrate
+from infra.substrates.kubernetes.gateway import DATA_PLANE
+from infra.substrates.kubernetes.substrate import PLATFORM, KubernetesSubstrate
+
+_BEFORE_ADMISSION = (
+    cert_manager.NAMESPACE,
+    karpenter.NAMESPACE,
+    load_balancers.NAMESPACE,
+    external_secrets.NAMESPACE,
+    kyverno.NAMESPACE,
+)
+"""Were these refused while Kyverno itself is down, a cluster that lost its nodes would not come up again."""
+
+
+def _own_images() -> set[str]:
+    return {image.repository for image in pins().images.values() if image.repository.startswith("falaj/")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +55,23 @@ class Surroundings:
     Attributes:
         region: Of the account.
         topic: Where alerts of kind `sns` go.
+        log_group: Where logs of kind `cloudwatch` go.
+        search: Where logs of kind `opensearch` go.
+        repositories: ARNs of the registry's repositories, where it wants the cloud's own sign-in.
+        snapshot_driver: Of the volumes, where the stack has to name it.
         nodes: What makes the machines, and what comes before its first look at the cloud.
-        load_balancers: What makes the load balancers.
+        balancers: What makes the load balancers.
         prepare: Called once there are nodes: makes what must be there before secrets are brought.
     """
 
     region: str | None = None
-    topic: Topic | None = None
-    nodes: tuple[KarpenterArgs, Sequence[pulumi.Resource]] | None = None
-    load_balancers: LoadBalancersArgs | None = None
+    topic: monitoring.Topic | None = None
+    log_group: logging.LogGroup | None = None
+    search: logging.SearchDomain | None = None
+    repositories: Sequence[pulumi.Input[str]] = ()
+    snapshot_driver: str | None = None
+    nodes: tuple[karpenter.KarpenterArgs, Sequence[pulumi.Resource]] | None = None
+    balancers: load_balancers.LoadBalancersArgs | None = None
     prepare: Callable[[Sequence[pulumi.Resource]], Sequence[pulumi.Resource]] = lambda after: after
 
 
@@ -69,18 +100,21 @@ class Parts(pulumi.ComponentResource):
         certificates = self._certificates(public)
         foundation = self._foundation(certificates)
         self._secrets(foundation)
+        self._admission(foundation)
         monitors = self._monitoring(public, rules)
         entrance = self._entrance(public, certificates)
         self._scaling()
+        self._operation(monitors)
         if settings.gpu is not None:
-            GpuSupport("gpu", substrate, settings.gpu, monitors, self._opts)
+            gpu.GpuSupport("gpu", substrate, settings.gpu, monitors, self._opts)
         if settings.serving is not None:
-            KServe("kserve", substrate, public.hostname, [*certificates, entrance], self._opts)
+            controller = kserve.KServe("kserve", substrate, public.hostname, [*certificates, entrance], self._opts)
+            models.Models("models", substrate, settings.serving, [controller.ready], monitors, self._opts)
         self.register_outputs({})
 
     def _certificates(self, public: Public) -> list[pulumi.Resource]:
         """First of all: the webhook of the load balancer controller has a certificate too."""
-        manager = CertManager("cert-manager", self._substrate, public, self._replicas, self._opts)
+        manager = cert_manager.CertManager("cert-manager", self._substrate, public, self._replicas, self._opts)
         return [manager.ready] if manager.ready is not None else []
 
     def _foundation(self, certificates: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
@@ -88,10 +122,10 @@ class Parts(pulumi.ComponentResource):
         found: list[pulumi.Resource] = []
         if self._surroundings.nodes is not None:
             arguments, before = self._surroundings.nodes
-            found += Karpenter("karpenter", self._substrate, arguments, before, self._opts).ready
-        if self._surroundings.load_balancers is not None:
-            controller = LoadBalancers(
-                "load-balancers", self._substrate, self._surroundings.load_balancers, certificates, self._opts
+            found += karpenter.Karpenter("karpenter", self._substrate, arguments, before, self._opts).ready
+        if self._surroundings.balancers is not None:
+            controller = load_balancers.LoadBalancers(
+                "load-balancers", self._substrate, self._surroundings.balancers, certificates, self._opts
             )
             found.append(controller.ready)
         self._substrate.provides("foundation", *found)
@@ -99,36 +133,82 @@ class Parts(pulumi.ComponentResource):
 
     def _secrets(self, foundation: Sequence[pulumi.Resource]) -> None:
         prepared = self._surroundings.prepare(foundation)
-        operator = ExternalSecrets("external-secrets", self._substrate, self._replicas, prepared, self._opts)
+        operator = external_secrets.ExternalSecrets(
+            "external-secrets", self._substrate, self._replicas, prepared, self._opts
+        )
         self._substrate.provides("external-secrets", *([operator.ready] if operator.ready else []), *prepared)
+
+    def _admission(self, foundation: Sequence[pulumi.Resource]) -> None:
+        """Before all that it looks at; what it needs in order to start, it lets alone."""
+        settings = self._settings.admission
+        if settings is None:
+            return
+        arguments = kyverno.KyvernoArgs(
+            settings=settings,
+            locked=all(image.digest for image in lock().images if image.name in _own_images()),
+            exempt=[spec.name for spec in _BEFORE_ADMISSION],
+            exposed=[DATA_PLANE],
+            repositories=self._surroundings.repositories,
+        )
+        policies = kyverno.Kyverno("kyverno", self._substrate, arguments, self._opts)
+        self._substrate.provides("kyverno", *policies.ready)
+        self._substrate.provides("foundation", *foundation, *policies.ready)
 
     def _monitoring(self, public: Public, rules: Mapping[str, str]) -> pulumi.Resource | None:
         """Before all other parts: many of them bring what tells Prometheus to scrape them."""
         if self._settings.prometheus is None:
             return None
-        arguments = MonitoringArgs(
+        arguments = monitoring.MonitoringArgs(
             settings=self._settings.prometheus,
             hostname=public.hostname,
             rules=rules,
             topic=self._surroundings.topic,
         )
-        monitoring = Monitoring("monitoring", self._substrate, arguments, self._opts)
-        self._substrate.provides("prometheus-operator", monitoring.ready)
-        return monitoring.ready
+        stack = monitoring.Monitoring("monitoring", self._substrate, arguments, self._opts)
+        self._substrate.provides("prometheus-operator", stack.ready)
+        return stack.ready
 
     def _entrance(self, public: Public, certificates: Sequence[pulumi.Resource]) -> pulumi.Resource:
         """What takes requests in, and signs its certificate where no one else does."""
         issued = list(certificates)
         if not isinstance(public.tls, Certificate):
             region = self._surroundings.region
-            issued.append(GatewayIssuer("issuer", self._substrate, public.tls, certificates, region, self._opts).ready)
+            issued.append(
+                cert_manager.GatewayIssuer(
+                    "issuer", self._substrate, public.tls, certificates, region, self._opts
+                ).ready
+            )
         self._substrate.provides("cert-manager", *issued)
-        entrance = EnvoyGateway("envoy-gateway", self._substrate, self._replicas, public.oidc.authority, self._opts)
+        entrance = envoy_gateway.EnvoyGateway(
+            "envoy-gateway", self._substrate, self._replicas, public.oidc.authority, self._opts
+        )
         self._substrate.provides("envoy-gateway", entrance.gateway_class)
         return entrance.gateway_class
 
+    def _operation(self, monitors: pulumi.Resource | None) -> None:
+        """Logs, costs and copies."""
+        settings = self._settings
+        if settings.logging is not None:
+            logs = logging.LogsArgs(
+                settings=settings.logging,
+                days=settings.retention("logs"),
+                group=self._surroundings.log_group,
+                domain=self._surroundings.search,
+            )
+            logging.Logs("logs", self._substrate, logs, monitors, self._opts)
+        if settings.cost_monitor is not None and monitors is not None:
+            opencost.OpenCost("opencost", self._substrate, settings.cost_monitor, monitors, self._opts)
+        if settings.cluster_backup is not None:
+            copies = velero.VeleroArgs(
+                settings=settings.cluster_backup,
+                namespaces=[PLATFORM.name, monitoring.NAMESPACE.name, "kubeflow", "notebooks", "serving"],
+                snapshot_driver=self._surroundings.snapshot_driver,
+                monitored=monitors is not None,
+            )
+            velero.Velero("velero", self._substrate, copies, monitors, self._opts)
+
     def _scaling(self) -> None:
-        MetricsServer("metrics-server", self._substrate, self._replicas, self._opts)
+        scaling.MetricsServer("metrics-server", self._substrate, self._replicas, self._opts)
         serving = self._settings.serving
         if serving is not None and serving.scale_to_zero:
-            Keda("keda", self._substrate, self._replicas, self._opts)
+            scaling.Keda("keda", self._substrate, self._replicas, self._opts)

@@ -10,14 +10,14 @@ import asyncio
 import contextvars
 import gc
 import json
-import threading
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import pulumi
 import yaml
@@ -31,6 +31,7 @@ from pulumi.runtime.proto import resource_pb2
 
 from core.errors import ConfigError, PlanError
 
+T = TypeVar("T")
 PROJECT = "falaj"
 SECRET = "[secret]"  # noqa: S105
 UNKNOWN = "[unknown]"
@@ -200,6 +201,7 @@ def _run(
     recorder = _Recorder(stack, set(encrypted.values()))
 
     async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(_Inline())
         settings.reset_options()
         options = settings.Settings(
             project=PROJECT,
@@ -228,13 +230,27 @@ def _is_encrypted(value: object) -> bool:
     return isinstance(value, dict) and set(value) == {"secure"}
 
 
+class _Inline(ThreadPoolExecutor):
+    """Runs what the SDK hands to threads at once, in its own.
+
+    Nothing here waits for a network, and the SDK's lazily imported modules are not made for several threads.
+    """
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
 class _Recorder:
-    """The engine's resource monitor as the SDK calls it; the calls come from several threads."""
+    """The engine's resource monitor as the SDK calls it."""
 
     def __init__(self, stack: str, secrets: set[str]) -> None:
         self._stack = stack
         self._secrets = secrets
-        self._lock = threading.Lock()
         self._resources: list[Resource] = []
         self._outputs: dict[str, dict[str, Any]] = {}
 
@@ -244,22 +260,21 @@ class _Recorder:
     def RegisterResource(self, request: Any) -> resource_pb2.RegisterResourceResponse:  # noqa: N802
         urn = self._urn(request)
         given = _decode(request.object)
-        with self._lock:
-            references = {key: tuple(sorted(value.urns)) for key, value in request.propertyDependencies.items()}
-            self._resources.append(
-                Resource(
-                    urn=urn,
-                    type=request.type,
-                    name=request.name,
-                    custom=request.custom,
-                    parent=request.parent or None,
-                    provider=_without_id(request.provider) or None,
-                    inputs={key: self._plain(value) for key, value in given.items() if key != "__provider"},
-                    options=_options(request, {urn for urns in references.values() for urn in urns}),
-                    dependencies=tuple(sorted(set(request.dependencies))),
-                    property_dependencies={key: urns for key, urns in references.items() if urns},
-                )
+        references = {key: tuple(sorted(value.urns)) for key, value in request.propertyDependencies.items()}
+        self._resources.append(
+            Resource(
+                urn=urn,
+                type=request.type,
+                name=request.name,
+                custom=request.custom,
+                parent=request.parent or None,
+                provider=_without_id(request.provider) or None,
+                inputs={key: self._plain(value) for key, value in given.items() if key != "__provider"},
+                options=_options(request, {urn for urns in references.values() for urn in urns}),
+                dependencies=tuple(sorted(set(request.dependencies))),
+                property_dependencies={key: urns for key, urns in references.items() if urns},
             )
+        )
         if not request.custom:
             return resource_pb2.RegisterResourceResponse(urn=urn)
         handle = f"{request.type}::{request.name}"
@@ -272,9 +287,8 @@ class _Recorder:
         return response
 
     def RegisterResourceOutputs(self, request: Any) -> empty_pb2.Empty:  # noqa: N802
-        with self._lock:
-            given = _decode(request.outputs)
-            self._outputs[request.urn] = {key: self._plain(value) for key, value in given.items()}
+        given = _decode(request.outputs)
+        self._outputs[request.urn] = {key: self._plain(value) for key, value in given.items()}
         return empty_pb2.Empty()
 
     def Invoke(self, request: Any) -> NoReturn:  # noqa: N802

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pulumi
 from pulumi import ResourceOptions
 
+from core.images import lock
 from core.platform import Environment, Platform, Service
 from infra.config import KEY, Aws, Kubernetes, Local, StackConfig, parse_config
 from infra.services.feature_server import FeatureServer
@@ -115,7 +116,7 @@ def _aws(settings: StackConfig, aws: Aws, rules: dict[str, str]) -> None:
     from infra.substrates.aws.substrate import AwsCluster
     from infra.surroundings import surroundings
 
-    cluster = AwsCluster("aws", settings, aws)
+    cluster = AwsCluster("aws", settings, aws, lock().repositories)
     _clustered(settings, cluster.substrate, surroundings(settings, aws, cluster), rules)
 
 

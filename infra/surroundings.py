@@ -2,9 +2,11 @@
 
 from infra.addons.karpenter import KarpenterArgs
 from infra.addons.load_balancers import LoadBalancersArgs
+from infra.addons.logging import LogGroup, SearchDomain
 from infra.addons.monitoring import Topic
 from infra.config import Aws, StackConfig
 from infra.parts import Surroundings
+from infra.substrates.aws.logs import log_group
 from infra.substrates.aws.substrate import AwsCluster
 from infra.substrates.kubernetes.gateway import DATA_PLANE
 
@@ -43,7 +45,24 @@ def surroundings(settings: StackConfig, aws: Aws, cluster: AwsCluster) -> Surrou
     return Surroundings(
         region=account.region,
         topic=Topic(arn=cluster.operations, key=logs_key, region=account.region),
+        log_group=_log_group(settings, cluster),
+        search=_search(cluster),
+        repositories=[account.arn("ecr", f"repository/{aws.registry.prefix}/*")],
+        snapshot_driver="ebs.csi.aws.com",
         nodes=(machines, notices.ready),
-        load_balancers=balancers,
+        balancers=balancers,
         prepare=cluster.prepare,
     )
+
+
+def _log_group(settings: StackConfig, cluster: AwsCluster) -> LogGroup | None:
+    if settings.logging is None or settings.logging.destination != "cloudwatch":
+        return None
+    group = log_group("pods", f"/{cluster.account.prefix}/pods", cluster.account, cluster.keys.arn("logs"), cluster.eks)
+    return LogGroup(name=group.name, arn=group.arn, region=cluster.account.region)
+
+
+def _search(cluster: AwsCluster) -> SearchDomain | None:
+    if cluster.search is None:
+        return None
+    return SearchDomain(host=cluster.search.endpoint, arn=cluster.search.arn, region=cluster.account.region)

@@ -168,12 +168,17 @@ class Velero(pulumi.ComponentResource):
             opts=options,
         )
         if args.settings.volumes and args.snapshot_driver is not None:
-            CustomResource(
+            # The SDK's CustomResource knows no field beside `spec`, and this kind has none of that name.
+            pulumi.CustomResource(
+                "kubernetes:snapshot.storage.k8s.io/v1:VolumeSnapshotClass",
                 "snapshots",
-                api_version="snapshot.storage.k8s.io/v1",
-                kind="VolumeSnapshotClass",
-                metadata=ObjectMetaArgs(name="falaj", labels={"velero.io/csi-volumesnapshot-class": "true"}),
-                opts=options,
-                **{"driver": args.snapshot_driver, "deletionPolicy": "Delete"},
+                {
+                    "apiVersion": "snapshot.storage.k8s.io/v1",
+                    "kind": "VolumeSnapshotClass",
+                    "metadata": {"name": "falaj", "labels": {"velero.io/csi-volumesnapshot-class": "true"}},
+                    "driver": args.snapshot_driver,
+                    "deletionPolicy": "Delete",
+                },
+                options,
             )
         self.register_outputs({})

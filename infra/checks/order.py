@@ -33,8 +33,9 @@ _DEFINED_BY = {
     "velero.io": ("", "velero"),
     "trainer.kubeflow.org": ("", "kubeflow-trainer"),
     "sparkoperator.k8s.io": ("", "spark-operator"),
+    "snapshot.storage.k8s.io": ("", "snapshot-controller"),
 }
-"""API group → what a site may have installed already, and the chart that defines the group's kinds."""
+"""API group → what a site may have installed already, and the chart or EKS addon that defines the group's kinds."""
 
 
 def order(objects: Objects, installed: frozenset[str]) -> Iterator[str]:
@@ -49,7 +50,7 @@ def order(objects: Objects, installed: frozenset[str]) -> Iterator[str]:
         resource.inputs["chart"].rpartition("/")[2]: resource.urn
         for resource in objects.graph.resources
         if resource.type == "kubernetes:helm.sh/v4:Chart"
-    }
+    } | {addon.inputs["addonName"]: addon.urn for addon in objects.named("aws:eks/addon:Addon")}
     for resource in objects.graph.resources:
         if not resource.type.startswith("kubernetes:") or resource.type.endswith(":Namespace"):
             continue
