@@ -1,10 +1,11 @@
 """Models on KServe: our runtime, a version each as an InferenceService, and the weights between versions.
 
 In KServe's mode Standard `canaryTrafficPercent` does nothing, so that the weights are those of a route of ours
-through the gateway, to the Service that KServe makes of each version.
+through the gateway, to the Service that KServe makes of each version. The runtime reads the stack's model store and
+writes its inference log by itself, so that an InferenceService has no `storageUri`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pulumi
@@ -19,18 +20,16 @@ from infra.addons.monitoring import NAMESPACE as MONITORING
 from infra.addons.pods import RESTRICTED, USER, bring, files, pull, secret_variables
 from infra.config.nodes import GPU_RESOURCE
 from infra.config.platform import ModelVersion, ServedModel, Serving
-from infra.substrates.base import MODELS
+from infra.substrates.base import INFERENCE_LOG, MODELS
 from infra.substrates.cluster import Access, Backend, Cluster, ClusterRoute, IdentitySpec, NamespaceSpec, Placement
 
 NAMESPACE = "serving"
 RUNTIME = "falaj-onnx"
 GPU_RUNTIME = "falaj-onnx-gpu"
-STORAGE = "falaj"
-"""The storage container that fetches models from the stack's store."""
 _ACCOUNT = "models"
 _PORT = 8080
-_MODELS = "/mnt/models"
-"""Where KServe's storage container puts what it fetched."""
+REPOSITORY = "FALAJ_MODEL_REPOSITORY"
+"""Tells the runtime where its models are."""
 
 
 def namespace(settings: Serving) -> NamespaceSpec:
@@ -38,13 +37,16 @@ def namespace(settings: Serving) -> NamespaceSpec:
     return NamespaceSpec(name=NAMESPACE, quota=settings.quota, callers=(MONITORING.name,), isolated=True)
 
 
-def runtime(image: str, pull_secrets: Sequence[str], volumes: Sequence[Mapping[str, Any]]) -> Values:
-    """Specification of our runtime: an InferenceService names it, and its `storageUri` is a model repository.
+def runtime(image: str, log: str, access: Access, pull_secrets: Sequence[str]) -> Values:
+    """Specification of our runtime, which an InferenceService names.
 
     Args:
+        log: Address of the inference log.
+        access: To the stores of models and of the log.
         pull_secrets: Names of the secrets that the registry wants.
-        volumes: Of the storage container, which cannot bring any itself.
     """
+    volumes, mounts = files(access.files)
+    variables = [{"name": name, "value": value} for name, value in sorted(access.environment.items())]
     container = {
         "name": "kserve-container",
         "image": image,
@@ -52,15 +54,16 @@ def runtime(image: str, pull_secrets: Sequence[str], volumes: Sequence[Mapping[s
         "args": [
             "--host=0.0.0.0",
             f"--http-port={_PORT}",
-            f"--model-repository={_MODELS}",
-            "--inference-log=/tmp/log",
+            f"--inference-log={log}",
+            "--log-spool=/tmp/log",
         ],
+        "env": [*variables, {"name": "HOME", "value": "/tmp"}, *secret_variables(access.secrets)],  # noqa: S108
         "ports": [{"containerPort": _PORT, "protocol": "TCP"}],
         "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": _PORT}, "periodSeconds": 5},
         "livenessProbe": {"httpGet": {"path": "/v2/health/live", "port": _PORT}, "periodSeconds": 10},
         "resources": requests("1", "2Gi"),
         "securityContext": RESTRICTED,
-        "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}],  # noqa: S108
+        "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}, *mounts],  # noqa: S108
     }
     return {
         "supportedModelFormats": [{"name": "onnx", "version": "1", "autoSelect": False}],
@@ -69,30 +72,6 @@ def runtime(image: str, pull_secrets: Sequence[str], volumes: Sequence[Mapping[s
         "containers": [container],
         "volumes": [{"name": "scratch", "emptyDir": {}}, *volumes],
         "imagePullSecrets": pull(pull_secrets),
-    }
-
-
-def storage(image: str, access: Access) -> Values:
-    """Specification of the storage container: KServe runs it before the runtime, and it fetches the repository."""
-    _, mounts = files(access.files)
-    environment = dict(access.environment)
-    if "AWS_REGION" in environment:
-        # Its client knows this name alone.
-        environment["AWS_DEFAULT_REGION"] = environment["AWS_REGION"]
-    if "AWS_ENDPOINT_URL_S3" in environment:
-        environment["AWS_ENDPOINT_URL"] = environment["AWS_ENDPOINT_URL_S3"]
-    variables = [{"name": name, "value": value} for name, value in sorted(environment.items())]
-    return {
-        "container": {
-            "name": "storage-initializer",
-            "image": image,
-            "env": [*variables, *secret_variables(access.secrets)],
-            "resources": requests("100m", "1Gi"),
-            "securityContext": RESTRICTED,
-            "volumeMounts": mounts,
-        },
-        "supportedUriFormats": [{"prefix": "s3://"}],
-        "workloadType": "initContainer",
     }
 
 
@@ -123,7 +102,6 @@ def inference_service(version: ModelVersion, repository: str, placement: Placeme
             "maxReplicas": version.replicas.maximum,
             "scaleMetric": "cpu",
             "scaleTarget": version.replicas.target_cpu,
-            "storageContainerName": STORAGE,
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": USER,
@@ -136,7 +114,7 @@ def inference_service(version: ModelVersion, repository: str, placement: Placeme
                 "modelFormat": {"name": "onnx"},
                 "runtime": GPU_RUNTIME if size.gpus else RUNTIME,
                 "protocolVersion": "v2",
-                "storageUri": f"{repository.rstrip('/')}/{version.repository}",
+                "env": [{"name": REPOSITORY, "value": f"{repository.rstrip('/')}/{version.repository}"}],
                 "resources": {
                     "requests": {"cpu": f"{round(1000 * size.cpu)}m", "memory": memory, **gpus},
                     "limits": {"memory": memory, **gpus},
@@ -183,16 +161,16 @@ class Models(pulumi.ComponentResource):
         self._cluster = cluster
         spec = namespace(settings)
         made = cluster.namespace(spec)
-        identity = IdentitySpec(namespace=NAMESPACE, account=_ACCOUNT, reads=[MODELS])
+        identity = IdentitySpec(namespace=NAMESPACE, account=_ACCOUNT, reads=[MODELS], writes=[INFERENCE_LOG])
         account = ServiceAccount(
             f"{NAMESPACE}/{_ACCOUNT}",
             metadata=ObjectMetaArgs(name=_ACCOUNT, namespace=NAMESPACE),
             automount_service_account_token=False,
             opts=pulumi.ResourceOptions(parent=self, provider=cluster.provider, depends_on=[made]),
         )
-        access = cluster.access([MODELS])
+        access = cluster.access([MODELS, INFERENCE_LOG])
+        log = cluster.uri(INFERENCE_LOG)
         before = [account, cluster.identity(identity), *bring(cluster, NAMESPACE, access)]
-        volumes, _ = files(access.files)
         pulled = cluster.pull_secrets(spec)
         images = {RUNTIME: "platform", **({GPU_RUNTIME: "platform-gpu"} if settings.gpu_pool is not None else {})}
         before += [
@@ -200,18 +178,12 @@ class Models(pulumi.ComponentResource):
                 runs,
                 "serving.kserve.io/v1alpha1",
                 "ClusterServingRuntime",
-                runtime(cluster.image(pins().image(image)), pulled, volumes),
+                runtime(cluster.image(pins().image(image)), log, access, pulled),
                 needs,
                 namespace=None,
             )
             for runs, image in images.items()
         ]
-        fetcher = (
-            f"{cluster.registry('docker.io')}/kserve/storage-initializer:{pins().chart('kserve-resources').version}"
-        )
-        fetch = storage(fetcher, access)
-        kind = "ClusterStorageContainer"
-        before.append(self._custom(STORAGE, "serving.kserve.io/v1alpha1", kind, fetch, needs, namespace=None))
         if monitors is not None:
             selector = {"matchExpressions": [{"key": "serving.kserve.io/inferenceservice", "operator": "Exists"}]}
             endpoint = {"portNumber": _PORT, "path": "/metrics", "filterRunning": True}

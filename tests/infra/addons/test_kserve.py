@@ -4,11 +4,12 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
-from infra.addons import kserve, models, pods
+from infra.addons import kserve, models
 from infra.config import parse_config
 from infra.config.platform import Serving
 from infra.substrates.base import SecretKey
 from infra.substrates.cluster import Access
+from serving.runtime.settings import Settings
 from tests.infra.variations import document
 
 VERSIONS = {
@@ -43,7 +44,7 @@ def test_definitions_come_before_the_controller_and_the_controller_before_the_ru
 
 def test_a_version_waits_for_what_it_runs_by(install: Callable[..., Any]) -> None:
     before = served(install).before("housing-v1")
-    assert {models.RUNTIME, models.GPU_RUNTIME, models.STORAGE, "identity-serving-models"} <= before
+    assert {models.RUNTIME, models.GPU_RUNTIME, "identity-serving-models"} <= before
 
 
 def test_weights_are_those_of_the_route_to_each_versions_service(install: Callable[..., Any]) -> None:
@@ -55,7 +56,8 @@ def test_weights_are_those_of_the_route_to_each_versions_service(install: Callab
         ("housing-v2-predictor", 80, 10),
     ]
     assert route.backends[0].pods == {"app": "isvc.housing-v1-predictor"}
-    assert tried.find("housing-v1").inputs["spec"]["predictor"]["model"]["storageUri"].endswith("/housing-1")
+    (variable,) = tried.find("housing-v1").inputs["spec"]["predictor"]["model"]["env"]
+    assert variable == {"name": "FALAJ_MODEL_REPOSITORY", "value": "s3://falaj-test-artifacts/models/housing-1"}
 
 
 def test_a_gpu_is_asked_for_where_a_version_has_one(install: Callable[..., Any]) -> None:
@@ -72,10 +74,10 @@ def test_a_stack_without_gpus_has_no_runtime_for_them(install: Callable[..., Any
     assert models.GPU_RUNTIME not in {resource.name for resource in tried.graph.resources}
 
 
-def test_models_may_read_the_model_store_alone(install: Callable[..., Any]) -> None:
+def test_models_read_their_store_and_write_the_log_alone(install: Callable[..., Any]) -> None:
     (identity,) = served(install).cluster.identities
     assert [store.name for store in identity.reads] == ["models"]
-    assert not identity.writes
+    assert [store.name for store in identity.writes] == ["inference-log"]
 
 
 @pytest.mark.parametrize("weights", [(90, 9), (100, 1), (0, 0)])
@@ -111,24 +113,34 @@ def test_all_images_come_from_inside_the_country() -> None:
     assert all(image.startswith("m/") for image in images)
 
 
+ACCESS = Access(
+    environment={"AWS_REGION": "me-central-1", "AWS_CA_BUNDLE": "/etc/falaj-authorities/objects.crt"},
+    secrets={"AWS_ACCESS_KEY_ID": SecretKey(secret="falaj/store", key="access-key")},
+    files={"/etc/falaj-authorities/objects.crt": SecretKey(secret="authority", key="ca.crt")},
+)
+
+
 def test_the_runtime_fits_a_restricted_namespace() -> None:
-    (container,) = models.runtime("m/falaj/platform:1", [], [])["containers"]
+    (container,) = models.runtime("m/falaj/platform:1", "s3://log/log", ACCESS, [])["containers"]
     security = container["securityContext"]
     assert security["runAsNonRoot"] is True
     assert security["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_the_fetcher_mounts_what_the_runtime_brings() -> None:
-    access = Access(
-        environment={"AWS_REGION": "me-central-1", "AWS_CA_BUNDLE": "/etc/falaj-authorities/objects.crt"},
-        secrets={"AWS_ACCESS_KEY_ID": SecretKey(secret="falaj/store", key="access-key")},
-        files={"/etc/falaj-authorities/objects.crt": SecretKey(secret="authority", key="ca.crt")},
-    )
-    container = models.storage("m/i:1", access)["container"]
+def test_the_runtime_takes_the_settings_that_it_is_given() -> None:
+    (container,) = models.runtime("m", "s3://log/log", ACCESS, [])["containers"]
+    assert container["command"] == ["python", "-m", "serving.runtime"]
+    settings = Settings.parse(container["args"], {models.REPOSITORY: "s3://models/housing-1"})
+    assert (settings.http_port, settings.model_repository) == (8080, "s3://models/housing-1")
+    writable = [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
+    assert settings.log_spool is not None
+    assert any(settings.log_spool.is_relative_to(folder) for folder in writable)
+
+
+def test_the_stores_authority_is_where_the_client_looks() -> None:
+    spec = models.runtime("m", "s3://log/log", ACCESS, [])
+    (container,) = spec["containers"]
     values = {entry["name"]: entry.get("value") for entry in container["env"]}
-    assert values["AWS_DEFAULT_REGION"] == "me-central-1"
-    folders = [mount["mountPath"] for mount in container["volumeMounts"]]
-    assert any(values["AWS_CA_BUNDLE"].startswith(folder) for folder in folders)
-    volumes, _ = pods.files(access.files)
-    brought = {volume["name"] for volume in models.runtime("m", [], volumes)["volumes"]}
-    assert {mount["name"] for mount in container["volumeMounts"]} <= brought
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert any(values["AWS_CA_BUNDLE"].startswith(f"{folder}/") for folder in mounted.values())
+    assert mounted.keys() <= {volume["name"] for volume in spec["volumes"]}
