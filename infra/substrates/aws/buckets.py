@@ -132,34 +132,24 @@ def lifetime(retention: int, noncurrent: int) -> tuple[int, int]:
 def bucket_policy(data_class: DataClass, account: Account) -> list[dict[str, Any]]:
     """What no one may do, and the services that write by themselves."""
     bucket = bucket_arn(account, data_class)
+    denied: dict[str, dict[str, Any]] = {
+        "Encrypted": {"Bool": {"aws:SecureTransport": "false"}},
+        "ModernTls": {"NumericLessThan": {"s3:TlsVersion": "1.2"}},
+        "OwnAccount": {
+            "StringNotEquals": {"aws:PrincipalAccount": account.id},
+            "Bool": {"aws:PrincipalIsAWSService": "false"},
+        },
+    }
     statements: list[dict[str, Any]] = [
         {
-            "Sid": "Encrypted",
+            "Sid": name,
             "Effect": "Deny",
             "Principal": "*",
             "Action": "s3:*",
             "Resource": [bucket, f"{bucket}/*"],
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-        },
-        {
-            "Sid": "ModernTls",
-            "Effect": "Deny",
-            "Principal": "*",
-            "Action": "s3:*",
-            "Resource": [bucket, f"{bucket}/*"],
-            "Condition": {"NumericLessThan": {"s3:TlsVersion": "1.2"}},
-        },
-        {
-            "Sid": "OwnAccount",
-            "Effect": "Deny",
-            "Principal": "*",
-            "Action": "s3:*",
-            "Resource": [bucket, f"{bucket}/*"],
-            "Condition": {
-                "StringNotEquals": {"aws:PrincipalAccount": account.id},
-                "Bool": {"aws:PrincipalIsAWSService": "false"},
-            },
-        },
+            "Condition": condition,
+        }
+        for name, condition in denied.items()
     ]
     writers: dict[str, tuple[str, str, dict[str, Any]]] = {
         "audit": ("cloudtrail", "trail", {"ArnEquals": {"aws:SourceArn": account.trail}}),

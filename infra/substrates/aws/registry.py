@@ -8,11 +8,14 @@ import pulumi
 from pulumi import ResourceOptions
 from pulumi_aws import ecr, iam
 
+from core.errors import ConfigError
 from infra.config.aws import Registry as RegistryConfig
 from infra.substrates.aws.account import Account, policy, trust
 
-_ANONYMOUS = {"ecr-public": "public.ecr.aws", "kubernetes": "registry.k8s.io", "quay": "quay.io"}
-"""Upstream registries that ECR fetches from without a sign-in, by their prefix."""
+_ANONYMOUS = ("public.ecr.aws", "quay.io", "registry.k8s.io")
+"""Upstream registries that ECR fetches from without a sign-in; images of others are always copied."""
+_FETCHED = tuple(f"{host}/" for host in _ANONYMOUS)
+_PREFIX_LENGTH = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,11 @@ class RegistryArgs:
 
 
 class Registry(pulumi.ComponentResource):
-    """Repositories whose tags never move, encrypted and scanned. None is public."""
+    """Repositories whose tags never move, encrypted and scanned. None is public.
+
+    Raises:
+        ConfigError: ECR takes no prefix as long as one of those that it would fetch to.
+    """
 
     def __init__(self, name: str, args: RegistryArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("falaj:aws:Registry", name, None, opts)
@@ -49,7 +56,9 @@ class Registry(pulumi.ComponentResource):
             ],
             opts=options,
         )
-        for image in sorted(set(args.repositories)):
+        fetches = settings.mode == "pull-through"
+        copied = [image for image in args.repositories if not (fetches and image.startswith(_FETCHED))]
+        for image in sorted(set(copied)):
             repository = ecr.Repository(
                 image,
                 name=f"{settings.prefix}/{image}",
@@ -63,7 +72,7 @@ class Registry(pulumi.ComponentResource):
                 opts=account.kept(self),
             )
             ecr.LifecyclePolicy(image, repository=repository.name, policy=expiry(settings.untagged_days), opts=options)
-        if settings.mode == "pull-through":
+        if fetches:
             self._fetch(args)
         self.host = f"{account.id}.dkr.ecr.{account.region}.amazonaws.com"
         self.register_outputs({})
@@ -105,10 +114,18 @@ class Registry(pulumi.ComponentResource):
             resource_tags=account.tags("artifacts"),
             opts=ResourceOptions(parent=self, depends_on=[allowed]),
         )
-        for prefix, upstream in _ANONYMOUS.items():
+        for upstream in _ANONYMOUS:
+            # As images are called everywhere else: by the whole name that they have upstream.
+            prefix = f"{settings.prefix}/{upstream}"
+            if len(prefix) > _PREFIX_LENGTH:
+                longest = _PREFIX_LENGTH - max(len(name) for name in _ANONYMOUS) - 1
+                raise ConfigError(
+                    f"substrate.registry.prefix is {settings.prefix}, and with an upstream's name ECR takes "
+                    f"{_PREFIX_LENGTH} letters: shorten it to {longest}, or set substrate.registry.mode to mirror"
+                )
             ecr.PullThroughCacheRule(
-                prefix,
-                ecr_repository_prefix=f"{settings.prefix}/{prefix}",
+                upstream,
+                ecr_repository_prefix=prefix,
                 upstream_registry_url=upstream,
                 opts=ResourceOptions(parent=self, depends_on=[template]),
             )

@@ -53,7 +53,11 @@ class Stores:
             case "folder":
                 return StoreBinding(
                     uri=f"s3://{bucket_name(self._args.account, store.data_class)}/{store.name}",
-                    environment={"AWS_REGION": self._args.account.region},
+                    environment={
+                        "AWS_REGION": self._args.account.region,
+                        # botocore, on which s3fs and MLflow stand, reads this one alone.
+                        "AWS_DEFAULT_REGION": self._args.account.region,
+                    },
                     destinations=[_OBJECTS, _CREDENTIALS],
                     depends_on=[self._args.buckets.ready(store.data_class)],
                 )
