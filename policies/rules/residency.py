@@ -34,6 +34,7 @@ _MOVERS: dict[str, str] = {
     "aws:rds/instanceAutomatedBackupsReplication:InstanceAutomatedBackupsReplication": (
         "copies backups to another region"
     ),
+    "aws:redshift/snapshotCopy:SnapshotCopy": "copies snapshots to another region",
     "aws:s3control/multiRegionAccessPoint:MultiRegionAccessPoint": "is served from several regions",
 }
 _ABSENT: dict[str, str] = {
