@@ -23,6 +23,7 @@ class Connection:
     Attributes:
         name: Of the two policies.
         caller: Labels; none are all pods of the namespace.
+        ports: None are all.
     """
 
     name: str
@@ -83,14 +84,14 @@ def declare(
 
 
 def _out(pods: Labels, to: Sequence[Mapping[str, Any]], ports: Sequence[int]) -> dict[str, Any]:
-    rule = {"to": list(to), "ports": _ports(ports)}
+    rule = {"to": list(to), **_ports(ports)}
     return {"podSelector": {"matchLabels": dict(pods)}, "policyTypes": ["Egress"], "egress": [rule]}
 
 
 def _in(pods: Labels, sources: Sequence[Mapping[str, Any]], ports: Sequence[int]) -> dict[str, Any]:
-    rule = {"from": list(sources), "ports": _ports(ports)}
+    rule = {"from": list(sources), **_ports(ports)}
     return {"podSelector": {"matchLabels": dict(pods)}, "policyTypes": ["Ingress"], "ingress": [rule]}
 
 
-def _ports(numbers: Sequence[int]) -> list[dict[str, Any]]:
-    return [{"protocol": "TCP", "port": number} for number in numbers]
+def _ports(numbers: Sequence[int]) -> dict[str, Any]:
+    return {"ports": [{"protocol": "TCP", "port": number} for number in numbers]} if numbers else {}

@@ -19,7 +19,7 @@ from infra.addons import connections
 from infra.addons.connections import Connection
 from infra.addons.pipelines import settings
 from infra.addons.pipelines.kustomization import DATABASE, INSTALL, OBJECTS, RUNNER, SETTINGS, Kustomization
-from infra.addons.pods import bring, files
+from infra.addons.pods import USER, bring, files
 from infra.config.platform import Pipelines as Settings
 from infra.config.platform import Quota
 from infra.substrates.base import (
@@ -245,8 +245,8 @@ class Pipelines(pulumi.ComponentResource):
             "ARTIFACTS_PROXY_ENABLED": "false",
             "BLOCK_V1_PIPELINES": "true",
             "V1_ALLOWED_NAMESPACES": "",
-            "defaultSecurityContextRunAsUser": str(settings.USER),
-            "defaultSecurityContextRunAsGroup": str(settings.USER),
+            "defaultSecurityContextRunAsUser": str(USER),
+            "defaultSecurityContextRunAsGroup": str(USER),
             "defaultSecurityContextRunAsNonRoot": "true",
             "defaultSecurityContextHostUsers": "",
             "workflowPatch": patch,
@@ -257,11 +257,18 @@ class Pipelines(pulumi.ComponentResource):
             metadata.environment.get("PGSSLROOTCERT", "system"),
         ).apply(lambda found: settings.bouncer(found[0], found[1], found[2]))
         at = pulumi.Output.all(address, region)
-        launcher = at.apply(lambda found: settings.launcher(root, *found[0], found[1]))
+        launcher = at.apply(lambda found: settings.launcher(root, found[0][0], found[0][1], found[1]))
         signed = objects.files.get(str(authority)) if isinstance(authority, str) else None
         controller = at.apply(
             lambda found: settings.workflows(
-                bucket, prefix, *found[0], found[1], keys, signed, self._args.settings.run_days
+                bucket,
+                prefix,
+                found[0][0],
+                found[0][1],
+                found[1],
+                keys,
+                signed,
+                self._args.settings.run_days,
             )
         )
         platform = {**steps.environment, **self._args.platform.to_environment()}
