@@ -61,6 +61,7 @@ class Surroundings:
         snapshot_driver: Of the volumes, where the stack has to name it.
         nodes: What makes the machines, and what comes before its first look at the cloud.
         balancers: What makes the load balancers.
+        entrance: Networks of the gateway's load balancer.
         prepare: Called once there are nodes: makes what must be there before secrets are brought.
     """
 
@@ -72,11 +73,15 @@ class Surroundings:
     snapshot_driver: str | None = None
     nodes: tuple[karpenter.KarpenterArgs, Sequence[pulumi.Resource]] | None = None
     balancers: load_balancers.LoadBalancersArgs | None = None
+    entrance: Sequence[str] = ()
     prepare: Callable[[Sequence[pulumi.Resource]], Sequence[pulumi.Resource]] = lambda after: after
 
 
 class Parts(pulumi.ComponentResource):
-    """Installs what the stack's file asks for, and tells the substrate what each part defines."""
+    """Installs what the stack's file asks for, and tells the substrate what each part defines.
+
+    `monitors` is what defines ServiceMonitor and the like; None where nothing scrapes.
+    """
 
     def __init__(
         self,
@@ -101,7 +106,7 @@ class Parts(pulumi.ComponentResource):
         foundation = self._foundation(certificates)
         self._secrets(foundation)
         self._admission(foundation)
-        monitors = self._monitoring(public, rules)
+        self.monitors = monitors = self._monitoring(public, rules)
         entrance = self._entrance(public, certificates)
         self._scaling()
         self._operation(monitors)

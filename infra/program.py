@@ -18,7 +18,16 @@ from infra.services.gateway import Gateway, GatewayArgs
 from infra.services.inference import Inference, InferenceArgs
 from infra.services.mlflow import Mlflow
 from infra.services.prometheus import Prometheus, PrometheusArgs
-from infra.substrates.base import MODELS, OFFLINE_FEATURES, PROFILES, PSEUDONYM_KEY, Substrate, Target
+from infra.substrates.base import (
+    AUDIT_LOG,
+    LINEAGE,
+    MODELS,
+    OFFLINE_FEATURES,
+    PROFILES,
+    PSEUDONYM_KEY,
+    Substrate,
+    Target,
+)
 from infra.substrates.local.substrate import LocalSubstrate
 
 if TYPE_CHECKING:
@@ -36,23 +45,25 @@ def deploy(root: Path, home: Path | None = None) -> None:
     Raises:
         ConfigError: The stack's file is invalid, or a program is missing on this machine.
     """
-    settings = parse_config(pulumi.Config().get_object(KEY), pulumi.get_stack())
-    rules = {file.name: file.read_text() for file in sorted((root / "monitoring" / "alerts").glob("*.yaml"))}
-    compose(settings, home or Path(os.environ.get("FALAJ_HOME", root / ".falaj")).resolve(), rules)
+    stack = pulumi.get_stack()
+    settings = parse_config(pulumi.Config().get_object(KEY), stack)
+    home = home or Path(os.environ.get("FALAJ_HOME", root / ".falaj")).resolve()
+    compose(settings, home, root / ".falaj" / stack, root / "monitoring")
 
 
-def compose(settings: StackConfig, home: Path, rules: dict[str, str]) -> None:
+def compose(settings: StackConfig, home: Path, rendered: Path, monitoring: Path) -> None:
     """Declare each service that the stack has and the gateway in front of them, and describe the whole.
 
     Args:
-        rules: Text of each Prometheus rule file, by its name.
+        rendered: Folder for files that the program writes for the engine's providers.
+        monitoring: Folder of alert rules and dashboards.
     """
     if isinstance(settings.substrate, Local):
-        _local(settings, home, rules)
+        _local(settings, home, monitoring)
     elif isinstance(settings.substrate, Kubernetes):
-        _kubernetes(settings, settings.substrate, rules)
+        _kubernetes(settings, settings.substrate, rendered, monitoring)
     else:
-        _aws(settings, settings.substrate, rules)
+        _aws(settings, settings.substrate, rendered, monitoring)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,41 +115,77 @@ def _gateway(
     )
 
 
-def _kubernetes(settings: StackConfig, site: Kubernetes, rules: dict[str, str]) -> None:
+def _kubernetes(settings: StackConfig, site: Kubernetes, rendered: Path, monitoring: Path) -> None:
     # Imported where it is needed: the packages of other substrates take longer than the local stack as a whole.
     from infra.parts import Surroundings
     from infra.substrates.kubernetes.cluster import site_cluster
 
-    _clustered(settings, site_cluster(settings, site), Surroundings(), rules)
+    _clustered(settings, site_cluster(settings, site), Surroundings(), rendered, monitoring)
 
 
-def _aws(settings: StackConfig, aws: Aws, rules: dict[str, str]) -> None:
+def _aws(settings: StackConfig, aws: Aws, rendered: Path, monitoring: Path) -> None:
     from infra.substrates.aws.substrate import AwsCluster
     from infra.surroundings import surroundings
 
     cluster = AwsCluster("aws", settings, aws, lock().repositories)
-    _clustered(settings, cluster.substrate, surroundings(settings, aws, cluster), rules)
+    _clustered(settings, cluster.substrate, surroundings(settings, aws, cluster), rendered, monitoring)
 
 
 def _clustered(
-    settings: StackConfig, substrate: "KubernetesSubstrate", around: "Surroundings", rules: dict[str, str]
+    settings: StackConfig, substrate: "KubernetesSubstrate", around: "Surroundings", rendered: Path, monitoring: Path
 ) -> None:
     """Everything on a cluster, wherever it stands."""
+    from infra.addons.pipelines.settings import FILES
     from infra.parts import Parts
+    from infra.workbench import Workbench, WorkbenchArgs
 
     within = ResourceOptions(parent=substrate)
-    Parts("parts", substrate, settings, rules, around, within)
-    services = _services(settings, substrate, within).all
-    gateway = _gateway(settings, substrate, services, within)
-    pulumi.export("services", {service.workload.name: service.url for service in [*services, gateway]})
+    rules = _texts(monitoring / "alerts", "*.yaml") | _texts(monitoring / "alerts" / "cluster", "*.yaml")
+    parts = Parts("parts", substrate, settings, rules, around, within)
+    own = _services(settings, substrate, within)
+    platform = _platform(own, substrate, FILES, substrate.uri(AUDIT_LOG), substrate.uri(LINEAGE))
+    if platform is not None and own.features is not None:
+        arguments = WorkbenchArgs(
+            platform=platform,
+            services=[service.workload.name for service in own.all],
+            files={file.name: file.content for file in own.features.workload.files},
+            rendered=rendered,
+            monitors=parts.monitors,
+            entrance=around.entrance,
+        )
+        Workbench("workbench", substrate, settings, arguments, within)
+    gateway = _gateway(settings, substrate, own.all, within)
+    pulumi.export("services", {service.workload.name: service.url for service in [*own.all, gateway]})
 
 
-def _local(settings: StackConfig, home: Path, rules: dict[str, str]) -> None:
+def _texts(folder: Path, pattern: str) -> dict[str, str]:
+    return {file.name: file.read_text() for file in sorted(folder.glob(pattern))}
+
+
+def _platform(
+    own: _Services, substrate: Substrate, feature_store: str, audit_log: str, lineage_log: str
+) -> Platform | None:
+    """Where steps find everything; None where a service is missing without which no pipeline can run."""
+    if own.mlflow is None or own.features is None or own.inference is None:
+        return None
+    return Platform(
+        mlflow_url=own.mlflow.url,
+        runtime_url=own.inference.url,
+        feature_store=feature_store,
+        offline_store=substrate.uri(OFFLINE_FEATURES),
+        profiles=substrate.uri(PROFILES),
+        model_repository=substrate.uri(MODELS),
+        pseudonym_key_file=substrate.uri(PSEUDONYM_KEY),
+        audit_log=audit_log,
+        lineage_log=lineage_log,
+    )
+
+
+def _local(settings: StackConfig, home: Path, monitoring: Path) -> None:
     substrate = LocalSubstrate("local", home / "local", settings.gateway.port)
     within = ResourceOptions(parent=substrate)
 
     own = _services(settings, substrate, within)
-    mlflow, features, inference = own.mlflow, own.features, own.inference
     prometheus = None
     if settings.prometheus:
         metrics = [
@@ -147,7 +194,11 @@ def _local(settings: StackConfig, home: Path, rules: dict[str, str]) -> None:
             if workload.metrics_path is not None
         ]
         gateway_metrics = substrate.gateway_target(GATEWAY, settings.gateway.port)
-        arguments = PrometheusArgs(settings=settings.prometheus, targets=[*metrics, gateway_metrics], rules=rules)
+        arguments = PrometheusArgs(
+            settings=settings.prometheus,
+            targets=[*metrics, gateway_metrics],
+            rules=_texts(monitoring / "alerts", "*.yaml"),
+        )
         prometheus = Prometheus("prometheus", substrate, arguments, within)
 
     services = [*own.all, *([prometheus] if prometheus else [])]
@@ -162,18 +213,8 @@ def _local(settings: StackConfig, home: Path, rules: dict[str, str]) -> None:
         for service in [*services, gateway]
     }
     pulumi.export("services", {name: service.url for name, service in described.items()})
-    if mlflow is None or features is None or inference is None:
-        return  # Without these three no pipeline can run, so there is no platform to describe.
-    platform = Platform(
-        mlflow_url=mlflow.url,
-        runtime_url=inference.url,
-        feature_store=features.repository,
-        offline_store=substrate.uri(OFFLINE_FEATURES),
-        profiles=substrate.uri(PROFILES),
-        model_repository=substrate.uri(MODELS),
-        pseudonym_key_file=substrate.uri(PSEUDONYM_KEY),
-        audit_log=str(substrate.layout.audit_log),
-        lineage_log=str(substrate.layout.lineage_log),
-    )
-    substrate.describe(Environment(platform=platform, services=described))
-    pulumi.export("platform", platform.to_environment())
+    audit_log, lineage_log = str(substrate.layout.audit_log), str(substrate.layout.lineage_log)
+    platform = _platform(own, substrate, own.features.repository if own.features else "", audit_log, lineage_log)
+    if platform is not None:
+        substrate.describe(Environment(platform=platform, services=described))
+        pulumi.export("platform", platform.to_environment())

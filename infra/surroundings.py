@@ -51,6 +51,7 @@ def surroundings(settings: StackConfig, aws: Aws, cluster: AwsCluster) -> Surrou
         snapshot_driver="ebs.csi.aws.com",
         nodes=(machines, notices.ready),
         balancers=balancers,
+        entrance=list(cluster.network.cidrs["private"].values()),
         prepare=cluster.prepare,
     )
 

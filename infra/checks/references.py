@@ -5,6 +5,9 @@ from typing import Any
 
 from infra.checks.objects import Objects, Pod, selects
 
+_RENDERED = ("kubernetes:helm.sh/v4:Chart", "kubernetes:kustomize/v2:Directory")
+"""What only the provider unfolds, so that its objects are not in the graph."""
+
 
 def references(objects: Objects) -> Iterator[str]:
     """Names that lead nowhere."""
@@ -58,15 +61,19 @@ def _config_maps(pod: Pod) -> set[str]:
 
 def _routes(objects: Objects) -> Iterator[str]:
     """Backends that the program itself makes; a chart's services are not in the graph."""
-    charts = {
-        resource.inputs.get("namespace") for resource in objects.graph.resources if "helm.sh" in resource.type
-    } | {resource.inputs.get("namespace") for resource in objects.graph.resources if "kustomize" in resource.type}
+    rendered = {
+        resource.inputs["metadata"]["name"]
+        for found in objects.graph.resources
+        if found.type in _RENDERED
+        for resource in (objects.by_urn[urn] for urn in found.dependencies if urn in objects.by_urn)
+        if resource.type.endswith(":Namespace")
+    }
     made = {namespace for namespace, _ in objects.of("InferenceService")}
     for (namespace, name), route in objects.of("HTTPRoute").items():
         for backend in (item for rule in route.inputs["spec"]["rules"] for item in rule.get("backendRefs", [])):
             within = backend.get("namespace", namespace)
             service = objects.of("Service").get((within, backend["name"]))
-            if service is None and within not in charts | made:
+            if service is None and within not in rendered | made:
                 yield f"HTTPRoute {namespace}/{name} leads to {within}/{backend['name']}, a service that is not there"
             elif service is not None:
                 ports = [port["port"] for port in service.inputs["spec"]["ports"]]

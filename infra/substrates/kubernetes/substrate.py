@@ -52,7 +52,7 @@ MONITORING = "monitoring"
 """The namespace that Prometheus scrapes from."""
 SECRET_STORE = "falaj"  # noqa: S105
 _SECRETS_OPERATOR = "external-secrets"
-"""Its namespace has no secret that it would have to bring itself."""
+"""The part that brings secrets: namespaces of what comes before it get none."""
 _PRIORITIES = {"system": 1_000_000, "service": 100_000, "batch": 100}
 
 
@@ -331,7 +331,9 @@ class KubernetesSubstrate(pulumi.ComponentResource):
                     f"{where}/{name}",
                     metadata=ObjectMetaArgs(name=name, namespace=where),
                     spec=cast(Any, document),
-                    opts=self._options(within),
+                    opts=ResourceOptions.merge(
+                        self._options(within), ResourceOptions(depends_on=[self.namespace(PLATFORM)])
+                    ),
                 )
 
     def pull_secrets(self, namespace: NamespaceSpec) -> list[str]:
@@ -339,7 +341,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
         if name is None:
             return []
         self.namespace(namespace)
-        if namespace.name != _SECRETS_OPERATOR:
+        if _SECRETS_OPERATOR in self._parts:
             self.secret(namespace.name, name, {".dockerconfigjson": ".dockerconfigjson"})
         return [object_name(name)]
 
