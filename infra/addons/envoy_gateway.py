@@ -58,7 +58,7 @@ def values(registry: str, replicas: int, pull: Sequence[str] = (), authority: st
         },
         # The job that makes the controller's certificates is a hook: it is installed like any other object and
         # must stay, or each update would find it gone and make it again.
-        "certgen": {"job": {"ttlSecondsAfterFinished": None}},
+        "certgen": {"job": {"ttlSecondsAfterFinished": None, "resources": requests("10m", "64Mi")}},
     }
 
 
