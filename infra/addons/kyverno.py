@@ -116,7 +116,8 @@ def policies(args: KyvernoArgs, registry: str) -> dict[str, Values]:
         "falaj-images": _pods(args, images),
         "falaj-debug-images": _pods(args, images, resource="pods/ephemeralcontainers"),
         "falaj-isolation": _pods(args, _ISOLATION, where=[_RESTRICTED]),
-        "falaj-requests": _pods(args, _REQUESTS, where=[_RESTRICTED]),
+        # A tenant's namespace gives containers what they do not ask for, once they are pods.
+        "falaj-requests": _pods(args, _REQUESTS, where=[_RESTRICTED, ("not-a-tenant", f"!({_TENANT[1]})")]),
         "falaj-tokens": _pods(args, _TOKENS),
         "falaj-gpus": _pods(args, _GPUS, where=[_TENANT]),
         "falaj-exposure": _policy(
@@ -216,8 +217,8 @@ _ISOLATION = [
 _REQUESTS = [
     (
         "variables.containers.all(c, c.?resources.?requests[?'cpu'].hasValue() && "
-        "c.?resources.?requests[?'memory'].hasValue() && c.?resources.?limits[?'memory'].hasValue())",
-        "a container says what it needs: set resources.requests.cpu and memory, and resources.limits.memory",
+        "c.?resources.?requests[?'memory'].hasValue())",
+        "a container says what it needs: set resources.requests.cpu and memory",
     )
 ]
 _TOKENS = [
