@@ -5,11 +5,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import fsspec
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from core.errors import ContractError
+from core import storage
+from core.errors import ContractError, StorageError
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,47}$")]
 """Usable as a Feast view, a KServe model and a Kubernetes label alike (underscores become dashes there)."""
@@ -381,14 +381,24 @@ def parse_contract(text: str, source: str = "contract.yaml") -> DataContract:
 
 
 def load_contract(uri: str | Path) -> DataContract:
-    """Read a contract from a path or any fsspec address.
+    """Read a contract from a path or an address in a bucket.
 
     Raises:
         ContractError: The file is missing, unreadable or invalid.
     """
+    return parse_contract(read_contract(uri), str(uri))
+
+
+def read_contract(uri: str | Path) -> str:
+    """The text of a contract, at a path or an address in a bucket.
+
+    Raises:
+        ContractError: The file is missing, or not UTF-8.
+    """
     try:
-        with fsspec.open(str(uri), "rt", encoding="utf-8") as stream:
-            text = stream.read()
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+        data = storage.read(uri)
+        if data is None:
+            raise ContractError(f"the contract {uri} cannot be read: there is no such file")
+        return data.decode()
+    except (StorageError, UnicodeDecodeError) as error:
         raise ContractError(f"the contract {uri} cannot be read: {error}") from error
-    return parse_contract(text, str(uri))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import fsspec
+from core import storage
 
 _CHUNK = 1 << 20
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,9 +25,9 @@ def bytes_digest(data: bytes) -> str:
 
 
 def file_digest(uri: str | Path) -> str:
-    """Digest of one file's bytes, at a path or any fsspec address."""
+    """Digest of one file's bytes, at a path or an address in a bucket."""
     state = hashlib.sha256()
-    with fsspec.open(str(uri), "rb") as stream:
+    with storage.opened(uri) as stream:
         while chunk := stream.read(_CHUNK):
             state.update(chunk)
     return "sha256:" + state.hexdigest()

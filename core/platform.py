@@ -14,7 +14,7 @@ from core.errors import ConfigError
 
 
 class Platform(BaseModel):
-    """Addresses of the platform's parts. A URI is anything fsspec reads; a plain path is local.
+    """Addresses of the platform's parts. A URI is a path of this machine or an address in a bucket, `s3://bucket/prefix`.
 
     Each field is set by the variable FALAJ_<FIELD>.
     """
@@ -33,6 +33,7 @@ class Platform(BaseModel):
     """URI of the runtime's model repository."""
     pseudonym_key_file: str
     audit_log: str
+    """File, or address of a bucket's folder that nobody may remove objects from."""
     lineage_log: str
 
     @classmethod

@@ -8,11 +8,11 @@ import pandas as pd
 from feast import FeatureStore
 from pydantic import BaseModel, ConfigDict
 
-from components.files import replace_file
 from components.records import dtypes
+from core import storage
 from core.contract import DataContract
-from core.digest import file_digest
-from core.errors import ConfigError, DataError
+from core.digest import bytes_digest
+from core.errors import ConfigError, DataError, StorageError
 from features.definitions import definitions
 from features.online import publish
 from features.store import open_store, register
@@ -47,7 +47,7 @@ def featurize(
     Args:
         records: What ingest wrote.
         feature_store: Folder of feature_store.yaml.
-        offline_store: A path or fsspec address, below which `<contract.name>/features.parquet` is written.
+        offline_store: A path or an address in a bucket, below which `<contract.name>/features.parquet` is written.
         out_training: Parquet file to write.
 
     Raises:
@@ -58,12 +58,13 @@ def featurize(
     rows = pd.read_parquet(records)
     wanted = _training_rows(contract, rows)
     offline = rows[[contract.entity, contract.event_time, *contract.features]]
-    path = _write_offline(offline, f"{offline_store.rstrip('/')}/{contract.name}/features.parquet")
+    path = storage.join(offline_store, contract.name, "features.parquet")
+    digest = _write_offline(offline, path)
     logger.info("%s rows are offline", len(offline))
     store = open_store(feature_store)
     defined = definitions(contract, path)
     register(store, defined)
-    published = publish(store, defined, offline, contract.event_time, file_digest(path))
+    published = publish(store, defined, offline, contract.event_time, digest)
     logger.info("%s entities are online%s", published.entities, ", as before" if published.unchanged else "")
     training = _join(contract, store, rows, wanted)
     training.to_parquet(out_training, index=False)
@@ -86,10 +87,12 @@ def _training_rows(contract: DataContract, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _write_offline(rows: pd.DataFrame, uri: str) -> str:
+    data = rows.to_parquet(index=False)
     try:
-        return replace_file(uri, rows.to_parquet(index=False))
-    except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(f"the offline store {uri} cannot be written: {error}; mend FALAJ_OFFLINE_STORE") from error
+        storage.write(uri, data)
+    except StorageError as error:
+        raise ConfigError(f"the offline store cannot be written: {error}; mend FALAJ_OFFLINE_STORE") from error
+    return bytes_digest(data)
 
 
 def _join(contract: DataContract, store: FeatureStore, rows: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:

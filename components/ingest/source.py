@@ -1,4 +1,4 @@
-"""Reading a table as its owner left it: CSV or Parquet, at any fsspec address, before any type is believed."""
+"""Reading a table as its owner left it: CSV or Parquet, in a folder or a bucket, before any type is believed."""
 
 import csv
 import difflib
@@ -7,13 +7,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import fsspec
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
+from core import storage
 from core.digest import bytes_digest
-from core.errors import DataError
+from core.errors import DataError, StorageError
 
 _DELIMITERS = ",;\t|"
 
@@ -37,7 +37,7 @@ def read_source(uri: str, columns: Collection[str]) -> Source:
     The digest is of the very bytes that were parsed.
 
     Args:
-        uri: A path or fsspec address ending in .csv, .csv.gz, .parquet or .pq.
+        uri: A path or an address in a bucket, ending in .csv, .csv.gz, .parquet or .pq.
         columns: The columns to read; each must be there.
 
     Raises:
@@ -49,10 +49,11 @@ def read_source(uri: str, columns: Collection[str]) -> Source:
     if not (parquet or compressed or suffixes[-1:] == [".csv"]):
         raise DataError(f"{uri}: only .csv, .csv.gz and .parquet files are read: convert it, or mend its name")
     try:
-        with fsspec.open(uri, "rb") as stream:
-            data = stream.read()
-    except (OSError, ValueError, ImportError) as error:
-        raise DataError(f"{uri} cannot be read: {error}") from error
+        data = storage.read(uri)
+    except StorageError as error:
+        raise DataError(str(error)) from error
+    if data is None:
+        raise DataError(f"{uri} cannot be read: there is no such file")
     if not data:
         raise DataError(f"{uri} is empty: write it again")
     if parquet:

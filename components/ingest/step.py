@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -16,9 +15,9 @@ from components.ingest.coerce import Coerced, as_text, coerce
 from components.ingest.consent import read_register
 from components.ingest.source import Source, read_source
 from components.records import dtypes
-from core.contract import DataContract, LawfulBasis, Role, Type, parse_contract
+from core.contract import DataContract, LawfulBasis, Role, Type, parse_contract, read_contract
 from core.digest import bytes_digest
-from core.errors import ContractError, DataError
+from core.errors import DataError
 from core.pseudonym import Pseudonymiser
 
 logger = logging.getLogger("falaj.ingest")
@@ -69,8 +68,8 @@ def ingest(
     the first that obeys the contract is kept.
 
     Args:
-        contract_uri: The contract's YAML, a path or fsspec address.
-        data_uri: CSV or Parquet, a path or fsspec address.
+        contract_uri: The contract's YAML, a path or an address in a bucket.
+        data_uri: CSV or Parquet, a path or an address in a bucket.
         key_file: The pseudonym key; read only where the contract is personal.
         now: Later event times, and grants of consent, are from the future; the clock's time by default.
 
@@ -81,7 +80,7 @@ def ingest(
         DataError: The file cannot be read, lacks a column, or has no row that obeys the contract.
     """
     now = now or dt.datetime.now(dt.UTC)
-    text = _read_text(contract_uri)
+    text = read_contract(contract_uri)
     contract = parse_contract(text, contract_uri)
     source = read_source(data_uri, contract.columns)
     if not source.table.num_rows:
@@ -130,14 +129,6 @@ def ingest(
         )
     _records(contract, cells, identifiers, bad).to_parquet(out.records, index=False)
     return report
-
-
-def _read_text(uri: str) -> str:
-    try:
-        with fsspec.open(uri, "rb") as stream:
-            return bytes(stream.read()).decode()
-    except (OSError, ValueError, ImportError) as error:
-        raise ContractError(f"the contract {uri} cannot be read: {error}") from error
 
 
 def _faults(contract: DataContract, cells: dict[str, Coerced], now: dt.datetime) -> dict[str, NDArray[np.bool_]]:

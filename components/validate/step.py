@@ -3,16 +3,15 @@
 import logging
 from pathlib import Path
 
-import fsspec
 import pandas as pd
 from pandera.errors import SchemaErrors
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.files import replace_file
 from components.validate.profile import Profile, distance, profile
 from components.validate.schema import schema
+from core import storage
 from core.contract import DataContract
-from core.errors import ConfigError, DataError
+from core.errors import ConfigError, DataError, StorageError
 
 logger = logging.getLogger("falaj.validate")
 
@@ -42,7 +41,7 @@ def validate(contract: DataContract, records: Path, profiles_uri: str, out_repor
 
     Args:
         records: What ingest wrote.
-        profiles_uri: A path or fsspec address, below which `<contract.name>.json` is kept.
+        profiles_uri: A path or an address in a bucket, below which `<contract.name>.json` is kept.
         out_report: JSON file to write.
 
     Raises:
@@ -80,9 +79,9 @@ def validate(contract: DataContract, records: Path, profiles_uri: str, out_repor
             f"{max(BROKEN, limit):g}): mend the data or, where the change is meant, raise the contract's version"
         )
     try:
-        replace_file(uri, present.model_dump_json(indent=2).encode())
-    except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(f"the profile {uri} cannot be written: {error}; mend FALAJ_PROFILES") from error
+        storage.write(uri, present.model_dump_json(indent=2).encode())
+    except StorageError as error:
+        raise ConfigError(f"the profile cannot be written: {error}; mend FALAJ_PROFILES") from error
     return report
 
 
@@ -103,14 +102,12 @@ def _check_schema(contract: DataContract, rows: pd.DataFrame) -> None:
 
 def _previous(uri: str) -> Profile | None:
     try:
-        with fsspec.open(uri, "rb") as stream:
-            return Profile.model_validate_json(stream.read())
-    except FileNotFoundError:
-        return None
+        text = storage.read(uri)
+        return None if text is None else Profile.model_validate_json(text)
     except ValidationError:
         raise DataError(f"the last run's profile {uri} is damaged: delete it to start afresh") from None
-    except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(f"the profile {uri} cannot be read: {error}; mend FALAJ_PROFILES") from error
+    except StorageError as error:
+        raise ConfigError(f"the last run's profile cannot be read: {error}; mend FALAJ_PROFILES") from error
 
 
 def _plain_warnings(present: Profile) -> list[str]:
