@@ -8,20 +8,22 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from core.errors import ConfigError
 from infra.addons.chart import Values, install, requests
+from infra.addons.pods import pull
 from infra.config.services import Acme, Authority, Public
 from infra.substrates.cluster import Cluster, IdentitySpec, NamespaceSpec, Permission
 
-NAMESPACE = NamespaceSpec(name="cert-manager", webhooks=(10250,))
+NAMESPACE = NamespaceSpec(name="cert-manager", callers=("monitoring",), webhooks=(10250,))
 ISSUER = "gateway"
 """The ClusterIssuer of the gateway's certificate."""
 _ACCOUNT = "cert-manager"
 
 
-def values(registry: str, replicas: int) -> Values:
+def values(registry: str, replicas: int, pull_secrets: Sequence[str] = ()) -> Values:
     """Values of the chart.
 
     Args:
         registry: Stands for quay.io.
+        pull_secrets: Names of the secrets that the registry wants.
         replicas: Of the webhook, without which no certificate can be asked for, and of the controller.
     """
     return {
@@ -31,7 +33,7 @@ def values(registry: str, replicas: int) -> Values:
         "replicaCount": replicas,
         "serviceAccount": {"name": _ACCOUNT},
         # Its lease would be in kube-system, where an addon has no business.
-        "global": {"leaderElection": {"namespace": NAMESPACE.name}},
+        "global": {"leaderElection": {"namespace": NAMESPACE.name}, "imagePullSecrets": pull(pull_secrets)},
         "resources": requests("20m", "128Mi"),
         "podDisruptionBudget": {"enabled": replicas > 1},
         "webhook": {
@@ -108,7 +110,7 @@ class CertManager(pulumi.ComponentResource):
             before.append(cluster.identity(identity))
         self.ready = None
         if not cluster.installed("cert-manager"):
-            settings = values(cluster.registry("quay.io"), replicas)
+            settings = values(cluster.registry("quay.io"), replicas, cluster.pull_secrets(NAMESPACE))
             self.ready = install("cert-manager", cluster, NAMESPACE, settings, parent=self, depends_on=before)
         self.register_outputs({})
 

@@ -9,7 +9,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 from infra.addons.chart import Values, install, requests
 from infra.substrates.cluster import Cluster, NamespaceSpec
 
-NAMESPACE = NamespaceSpec(name="envoy-gateway-system", webhooks=(9443,))
+NAMESPACE = NamespaceSpec(name="envoy-gateway-system", callers=("monitoring",), webhooks=(9443,))
 CLASS = "falaj"
 """The GatewayClass of the platform's Gateway."""
 _CONTROLLER = "gateway.envoyproxy.io/gatewayclass-controller"

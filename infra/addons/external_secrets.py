@@ -5,22 +5,26 @@ from collections.abc import Sequence
 import pulumi
 
 from infra.addons.chart import Values, install, requests
+from infra.addons.pods import pull
 from infra.substrates.cluster import Cluster, NamespaceSpec
 
-NAMESPACE = NamespaceSpec(name="external-secrets", webhooks=(10250,))
+NAMESPACE = NamespaceSpec(name="external-secrets", callers=("monitoring",), webhooks=(10250,))
 ACCOUNT = "external-secrets"
 """The service account of the controller; the substrate says which secrets it may read."""
 
 
-def values(registry: str, replicas: int) -> Values:
+def values(registry: str, replicas: int, pull_secrets: Sequence[str] = ()) -> Values:
     """Values of the chart.
 
     Args:
         registry: Stands for ghcr.io.
+        pull_secrets: Names of the secrets that the registry wants.
     """
+    pulled = {"imagePullSecrets": pull(pull_secrets)}
     image = {"repository": f"{registry}/external-secrets/external-secrets"}
     budget = {"enabled": replicas > 1, "minAvailable": 1}
     return {
+        **pulled,
         "image": image,
         "replicaCount": replicas,
         "leaderElect": replicas > 1,
@@ -39,12 +43,13 @@ def values(registry: str, replicas: int) -> Values:
             "createClusterGenerator": False,
         },
         "webhook": {
+            **pulled,
             "image": image,
             "replicaCount": replicas,
             "podDisruptionBudget": budget,
             "resources": requests("10m", "128Mi"),
         },
-        "certController": {"image": image, "resources": requests("10m", "256Mi")},
+        "certController": {**pulled, "image": image, "resources": requests("10m", "256Mi")},
     }
 
 
@@ -63,6 +68,6 @@ class ExternalSecrets(pulumi.ComponentResource):
         super().__init__("falaj:addons:ExternalSecrets", name, None, opts)
         self.ready: pulumi.Resource | None = None
         if not cluster.installed("external-secrets"):
-            settings = values(cluster.registry("ghcr.io"), replicas)
+            settings = values(cluster.registry("ghcr.io"), replicas, cluster.pull_secrets(NAMESPACE))
             self.ready = install("external-secrets", cluster, NAMESPACE, settings, parent=self, depends_on=after)
         self.register_outputs({})

@@ -5,6 +5,7 @@ import json
 import pulumi
 
 from infra.addons.chart import Values, install, requests
+from infra.addons.pods import pull
 from infra.config.nodes import GPU_TAINT, LABEL
 from infra.config.platform import Gpu
 from infra.substrates.cluster import Cluster, NamespaceSpec
@@ -64,8 +65,10 @@ class GpuSupport(pulumi.ComponentResource):
         super().__init__("falaj:addons:GpuSupport", name, None, opts)
         if not cluster.installed("gpu-operator"):
             registry = cluster.registry("nvcr.io")
-            install("nvidia-device-plugin", cluster, NAMESPACE, plugin_values(registry, settings), parent=self)
-            exporter = exporter_values(registry, monitors is not None)
+            pulled = {"imagePullSecrets": pull(cluster.pull_secrets(NAMESPACE))}
+            plugin = plugin_values(registry, settings) | pulled
+            install("nvidia-device-plugin", cluster, NAMESPACE, plugin, parent=self)
+            exporter = exporter_values(registry, monitors is not None) | pulled
             needs = [monitors] if monitors is not None else []
             install("dcgm-exporter", cluster, NAMESPACE, exporter, parent=self, depends_on=needs)
         self.register_outputs({})

@@ -1,23 +1,44 @@
 """Prometheus, Alertmanager and Grafana, by the operator of kube-prometheus-stack."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import yaml
+from pulumi_kubernetes.core.v1 import ConfigMap
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from core.errors import ConfigError
 from infra.addons.chart import Values, install, requests
 from infra.addons.envoy_gateway import NAMESPACE as ENTRANCE
+from infra.addons.pods import pull
 from infra.config.services import Prometheus, Route
 from infra.substrates.cluster import Backend, Cluster, ClusterRoute, IdentitySpec, NamespaceSpec, Permission
 
-NAMESPACE = NamespaceSpec(name="monitoring", callers=(ENTRANCE.name, "keda", "opencost"))
+NAMESPACE = NamespaceSpec(name="monitoring", callers=("keda", "opencost"))
 NODES = NamespaceSpec(name="node-exporter", security="privileged", callers=(NAMESPACE.name,))
 """Reading a node's own metrics takes its network and its files, which no other pod of the stack may have."""
 PROMETHEUS = "http://monitoring-prometheus.monitoring.svc:9090/prometheus"
 USER_HEADER = "X-Falaj-User"
 """In it the gateway tells Grafana who signed in; it must never pass on one that a caller sent."""
+_SCRAPED: Mapping[str, tuple[str, Mapping[str, str], str, str]] = {
+    "gateway": (
+        ENTRANCE.name,
+        {"app.kubernetes.io/component": "proxy", "app.kubernetes.io/managed-by": "envoy-gateway"},
+        "metrics",
+        "/stats/prometheus",
+    ),
+    "gateway-controller": (ENTRANCE.name, {"control-plane": "envoy-gateway"}, "metrics", "/metrics"),
+    "cert-manager": (
+        "cert-manager",
+        {"app.kubernetes.io/name": "cert-manager", "app.kubernetes.io/component": "controller"},
+        "http-metrics",
+        "/metrics",
+    ),
+    "external-secrets": ("external-secrets", {"app.kubernetes.io/name": "external-secrets"}, "metrics", "/metrics"),
+    "karpenter": ("karpenter", {"app.kubernetes.io/name": "karpenter"}, "http-metrics", "/metrics"),
+}
+"""What is there before the operator, and so brings no monitor of its own: namespace, labels, port and path of pods."""
 _ALERTMANAGER = "alertmanager"
 _SECRETS = "/etc/alertmanager/secrets"
 
@@ -38,12 +59,14 @@ class MonitoringArgs:
     Attributes:
         hostname: Of the gateway; dashboards and alerts link there.
         rules: Text of each Prometheus rule file, by its name.
+        dashboards: Text of each of Grafana's dashboards, by its file's name.
         topic: Where routes of kind `sns` go.
     """
 
     settings: Prometheus
     hostname: str
     rules: Mapping[str, str]
+    dashboards: Mapping[str, str] = field(default_factory=dict)
     topic: Topic | None = None
 
 
@@ -102,11 +125,14 @@ def routing(routes: Sequence[Route], topic: Topic | None) -> Values:
     }
 
 
-def values(args: MonitoringArgs, storage_class: str, registries: Mapping[str, str]) -> Values:
+def values(
+    args: MonitoringArgs, storage_class: str, registries: Mapping[str, str], pull_secrets: Sequence[str] = ()
+) -> Values:
     """Values of the chart.
 
     Args:
         registries: By upstream: docker.io, quay.io and registry.k8s.io.
+        pull_secrets: Names of the secrets that the registry wants.
     """
     settings = args.settings
     quay = {"registry": registries["quay.io"]}
@@ -115,6 +141,7 @@ def values(args: MonitoringArgs, storage_class: str, registries: Mapping[str, st
     }
     return {
         "fullnameOverride": NAMESPACE.name,
+        "global": {"imagePullSecrets": pull(pull_secrets)},
         "crds": {"enabled": True},
         # Managed control planes export none of these, and an alert on what is missing would never end.
         **{part: {"enabled": False} for part in ("kubeControllerManager", "kubeScheduler", "kubeEtcd", "kubeProxy")},
@@ -130,6 +157,7 @@ def values(args: MonitoringArgs, storage_class: str, registries: Mapping[str, st
             "resources": requests("50m", "256Mi"),
         },
         "prometheus": {
+            "additionalPodMonitors": [_scraped(name, *pods) for name, pods in _SCRAPED.items()],
             "prometheusSpec": {
                 **unselected,
                 "image": quay,
@@ -140,7 +168,7 @@ def values(args: MonitoringArgs, storage_class: str, registries: Mapping[str, st
                 "routePrefix": "/prometheus",
                 "resources": requests(f"{settings.size.cpu:g}", f"{settings.size.memory_mib}Mi"),
                 "storageSpec": _volume(storage_class, settings.storage_gib),
-            }
+            },
         },
         "alertmanager": {
             "config": routing(settings.routes, args.topic),
@@ -165,6 +193,16 @@ def values(args: MonitoringArgs, storage_class: str, registries: Mapping[str, st
             "resources": requests("20m", "64Mi"),
         },
         "grafana": _grafana(settings, args.hostname, storage_class, registries),
+    }
+
+
+def _scraped(name: str, namespace: str, pods: Mapping[str, str], port: str, path: str) -> Values:
+    return {
+        "name": name,
+        "namespaceSelector": {"matchNames": [namespace]},
+        "selector": {"matchLabels": dict(pods)},
+        # A metric's own namespace says whose certificate or secret it is about.
+        "podMetricsEndpoints": [{"port": port, "path": path, "honorLabels": True}],
     }
 
 
@@ -260,7 +298,9 @@ class Monitoring(pulumi.ComponentResource):
             identity = IdentitySpec(namespace=NAMESPACE.name, account=_ALERTMANAGER, permissions=rights)
             before.append(cluster.identity(identity))
         registries = {name: cluster.registry(name) for name in ("docker.io", "quay.io", "registry.k8s.io")}
-        settings = values(args, cluster.storage_class, registries)
+        # One name in both namespaces: it is the chart's for all of its pods.
+        pulled = [*cluster.pull_secrets(NAMESPACE), *cluster.pull_secrets(NODES)]
+        settings = values(args, cluster.storage_class, registries, list(dict.fromkeys(pulled)))
         if cluster.installed("prometheus-operator"):
             settings["crds"] = {"enabled": False}
             settings["prometheusOperator"] = {"enabled": False}
@@ -269,4 +309,14 @@ class Monitoring(pulumi.ComponentResource):
         )
         for found in routes(args.settings):
             cluster.route(found)
+        if args.settings.grafana is not None:
+            for file, text in sorted(args.dashboards.items()):
+                name = f"dashboard-{file.removesuffix('.json')}"
+                ConfigMap(
+                    f"{NAMESPACE.name}/{name}",
+                    # Grafana's sidecar looks for this label.
+                    metadata=ObjectMetaArgs(name=name, namespace=NAMESPACE.name, labels={"grafana_dashboard": "1"}),
+                    data={file: text},
+                    opts=pulumi.ResourceOptions(parent=self, provider=cluster.provider, depends_on=[before[0]]),
+                )
         self.register_outputs({})

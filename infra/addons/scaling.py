@@ -3,6 +3,7 @@
 import pulumi
 
 from infra.addons.chart import Values, install, requests
+from infra.addons.pods import pull
 from infra.substrates.cluster import Cluster, NamespaceSpec
 
 METRICS = NamespaceSpec(name="metrics-server", webhooks=(10250,))
@@ -60,6 +61,7 @@ class MetricsServer(pulumi.ComponentResource):
         super().__init__("falaj:addons:MetricsServer", name, None, opts)
         if not cluster.installed("metrics-server"):
             values = metrics_values(cluster.registry("registry.k8s.io"), replicas)
+            values["imagePullSecrets"] = pull(cluster.pull_secrets(METRICS))
             install("metrics-server", cluster, METRICS, values, parent=self)
         self.register_outputs({})
 
@@ -74,5 +76,6 @@ class Keda(pulumi.ComponentResource):
         self.ready: pulumi.Resource | None = None
         if not cluster.installed("keda"):
             values = keda_values(cluster.registry("ghcr.io"), replicas)
+            values["imagePullSecrets"] = pull(cluster.pull_secrets(KEDA))
             self.ready = install("keda", cluster, KEDA, values, parent=self)
         self.register_outputs({})

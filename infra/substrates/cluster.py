@@ -245,7 +245,8 @@ class Cluster(Protocol):
     def pull_secrets(self, namespace: NamespaceSpec) -> Sequence[str]:
         """Put the sign-in of the image registry into a namespace.
 
-        A site puts it into the namespace `external-secrets` by itself: what brings all others comes from there.
+        A site puts it into the namespaces `external-secrets` and `cert-manager` by itself: what they hold comes
+        before anything that could bring it.
 
         Returns:
             Names for `imagePullSecrets` of its pods; empty where the nodes may pull by themselves.

@@ -11,7 +11,7 @@ from tools.build import BIN
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = sorted((ROOT / "monitoring" / "alerts").glob("*.yaml"))
-TESTS = Path(__file__).parent / "alerts.test.yaml"
+TESTS = sorted(Path(__file__).parent.glob("*.test.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,9 @@ def test_prometheus_accepts_its_configuration(promtool: str, tmp_path: Path) -> 
     run(promtool, "check", "config", str(file))
 
 
-def test_the_rules_alert_when_they_should_and_only_then(promtool: str) -> None:
-    run(promtool, "test", "rules", str(TESTS))
+@pytest.mark.parametrize("tests", TESTS, ids=lambda file: file.name)
+def test_the_rules_alert_when_they_should_and_only_then(promtool: str, tests: Path) -> None:
+    run(promtool, "test", "rules", str(tests))
 
 
 def test_a_target_keeps_its_own_metrics_path() -> None:

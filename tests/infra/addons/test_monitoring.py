@@ -1,16 +1,17 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
 from core.errors import ConfigError
-from infra.addons import monitoring
+from infra.addons import cert_manager, envoy_gateway, external_secrets, karpenter, monitoring
 from infra.addons.monitoring import Monitoring, MonitoringArgs, Topic
 from infra.config import StackConfig, parse_config
 from tests.infra.variations import ROOT, STACKS, document
 
-RULES = {file.name: file.read_text() for file in sorted((ROOT / "monitoring" / "alerts").glob("*.yaml"))}
+RULES = {file.name: file.read_text() for file in sorted((ROOT / "monitoring" / "alerts").rglob("*.yaml"))}
 TOPIC = Topic(arn="arn:aws:sns:me-central-1:444455556666:alarms", key="arn:aws:kms:a-key", region="me-central-1")
 REGISTRIES = {"docker.io": "m/docker.io", "quay.io": "m/quay.io", "registry.k8s.io": "m/registry.k8s.io"}
 CLUSTERS = [stack for stack in STACKS if document(stack)["substrate"]["kind"] != "local"]
@@ -85,6 +86,29 @@ def test_an_operator_of_the_site_is_used(install: Callable[..., Any]) -> None:
     tried = install(lambda cluster, opts: Monitoring("monitoring", cluster, arguments("prod"), opts), parts)
     chart = next(resource for resource in tried.graph.resources if resource.type.endswith("helm.sh/v4:Chart"))
     assert chart.inputs["values"]["prometheusOperator"] == {"enabled": False}
+
+
+def test_dashboards_are_where_grafana_looks_for_them(install: Callable[..., Any]) -> None:
+    args = replace(arguments("prod"), dashboards={"serving.json": "{}"})
+    tried = install(lambda cluster, opts: Monitoring("monitoring", cluster, args, opts))
+    made = tried.find("monitoring/dashboard-serving").inputs
+    assert made["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    assert made["data"] == {"serving.json": "{}"}
+
+
+def test_dashboards_are_for_users_and_what_they_are_made_from_for_administrators() -> None:
+    settings = arguments("prod").settings
+    who = {route.name: route.who for route in monitoring.routes(settings)}
+    assert who == {"prometheus": "administrators", "alertmanager": "administrators", "grafana": "users"}
+
+
+def test_what_is_scraped_lets_prometheus_in() -> None:
+    spaces = [cert_manager.NAMESPACE, envoy_gateway.NAMESPACE, external_secrets.NAMESPACE, karpenter.NAMESPACE]
+    callers = {space.name: space.callers for space in spaces}
+    monitors = monitoring.values(arguments("prod"), "encrypted", REGISTRIES)["prometheus"]["additionalPodMonitors"]
+    for monitor in monitors:
+        (namespace,) = monitor["namespaceSelector"]["matchNames"]
+        assert monitoring.NAMESPACE.name in callers[namespace], namespace
 
 
 def test_a_stack_without_grafana_has_none() -> None:

@@ -135,6 +135,20 @@ def test_two_routes_never_answer_the_same(other: dict[str, Any], monkeypatch: py
         opened(program, monkeypatch)
 
 
+def test_what_brings_secrets_is_not_waited_for_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[list[str]] = []
+
+    def program(substrate: KubernetesSubstrate) -> None:
+        names.append(substrate.pull_secrets(NamespaceSpec(name="external-secrets")))
+        substrate.provides("external-secrets")
+        names.append(substrate.pull_secrets(PAGES))
+
+    graph = opened(program, monkeypatch)
+    assert names[:2] == [["registry"], ["registry"]]
+    brought = [resource.name for resource in graph.resources if resource.inputs.get("kind") == "ExternalSecret"]
+    assert brought == ["pages/registry"]
+
+
 def test_a_restriction_brings_the_provider_that_it_names() -> None:
     # The API refuses a claim whose provider is only in the policy that it is merged with.
     policy = gateway.restriction("pages", public())
