@@ -1,6 +1,5 @@
 """Publishing: the online store is made to hold exactly the newest record of every entity."""
 
-import datetime as dt
 import logging
 import sqlite3
 from collections.abc import Iterator
@@ -10,13 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 from feast import FeatureStore
-from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import compute_table_id, extract_text_and_num
-from feast.infra.online_stores.sqlite import SqliteOnlineStoreConfig
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.type_map import python_values_to_proto_values
 
+from core.errors import ConfigError
 from features.definitions import Definitions
+from features.encoding import encoded, entity_keys
 
 logger = logging.getLogger("falaj.features")
 
@@ -36,28 +33,33 @@ class Published:
 def publish(
     store: FeatureStore, defined: Definitions, records: pd.DataFrame, event_time: str, digest: str
 ) -> Published:
-    """Put the newest record of every entity online and, in SQLite, remove every other entity.
+    """Put the newest record of every entity online, and remove every other entity.
 
     SQLite is written in one transaction, in Feast's own schema: readers see the old records until all the
     new ones are there, and a run that dies leaves the old ones. Feast's own materialization takes a
-    statement a cell and half a minute for each 250,000 records, and never removes an entity; other
-    stores are left to it.
+    statement a cell and half a minute for each 250,000 records, and never removes an entity. For Redis see
+    `features.redis`.
 
     Args:
         defined: The definitions, registered.
         records: (n, 2 + k): entity, event time (datetime64[ns, UTC]) and the view's features.
         event_time: Name of the event time's column.
         digest: Of `records`; where it is the digest last published, nothing is written.
+
+    Raises:
+        ConfigError: The online store is of another kind, or cannot be used.
     """
     entity = defined.entity.join_key
     latest = records.sort_values(event_time, kind="stable").drop_duplicates(entity, keep="last")
-    if not isinstance(store.config.online_store, SqliteOnlineStoreConfig):
-        store.materialize(
-            start_date=latest[event_time].min().to_pydatetime(),
-            end_date=latest[event_time].max().to_pydatetime() + dt.timedelta(seconds=1),
-            feature_views=[defined.view.name],
-        )
-        return Published(len(latest), unchanged=False, removed=0)
+    kind = store.config.online_store.type
+    if kind == "redis":
+        # Imported where it is needed: a local environment has none.
+        from features.redis import publish_redis
+
+        unchanged, removed = publish_redis(store, defined, latest, event_time, digest)
+        return Published(len(latest), unchanged=unchanged, removed=removed)
+    if kind != "sqlite":
+        raise ConfigError(f"online_store.type is {kind}: use sqlite or redis in feature_store.yaml")
     path = Path(store.repo_path) / store.config.online_store.path
     table = compute_table_id(store.project, defined.view)
     with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
@@ -93,7 +95,7 @@ def _replace(
     marker = connection.execute(f"SELECT digest FROM {_MARKER} WHERE name = ?", (table,)).fetchone()
     if marker == (digest,) and _count(connection, table) == cells:
         return Published(len(latest), unchanged=True, removed=0)
-    keys = _keys(defined, latest, store.config.entity_key_serialization_version)
+    keys = entity_keys(defined, latest, store.config.entity_key_serialization_version)
     connection.executemany(
         f'INSERT INTO "{table}" (entity_key, feature_name, value, value_text, event_ts) VALUES (?, ?, ?, ?, ?) '
         "ON CONFLICT (entity_key, feature_name) DO UPDATE SET value = excluded.value, "
@@ -120,28 +122,15 @@ def _count(connection: sqlite3.Connection, table: str) -> int:
     return int(connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])
 
 
-def _keys(defined: Definitions, latest: pd.DataFrame, version: int) -> list[bytes]:
-    values = python_values_to_proto_values(latest[defined.entity.join_key].tolist(), defined.entity.value_type)
-    return [
-        serialize_entity_key(EntityKey(join_keys=[defined.entity.join_key], entity_values=[value]), version)
-        for value in values
-    ]
-
-
 def _cells(
     defined: Definitions, latest: pd.DataFrame, event_time: str, keys: list[bytes]
 ) -> Iterator[tuple[bytes, str, bytes, str | None, int]]:
     """A row of Feast's table for each entity and feature, in the order of the primary key, which SQLite fills
     fastest. Equal values of a feature are encoded once."""
     columns = []
-    for field in sorted(defined.view.features, key=lambda field: field.name):
-        codes, unique = pd.factorize(latest[field.name], use_na_sentinel=False)
-        values = [None if pd.isna(value) else value for value in unique.tolist()]
-        encoded = [
-            (field.name, value.SerializeToString(), extract_text_and_num(value, False)[0])
-            for value in python_values_to_proto_values(values, field.dtype.to_value_type())
-        ]
-        columns.append([encoded[code] for code in codes])
+    for name, (codes, values) in encoded(defined.view, latest).items():
+        cells = [(name, value.SerializeToString(), extract_text_and_num(value, False)[0]) for value in values]
+        columns.append([cells[code] for code in codes])
     # Feast stores the epoch of a naive local time and reads it back as such.
     stamps, unique_times = pd.factorize(latest[event_time].dt.tz_localize(None))
     seconds = [int(time.timestamp()) for time in pd.DatetimeIndex(unique_times).to_pydatetime()]

@@ -25,7 +25,6 @@ from infra.substrates.base import (
 NAME = "feature_server"
 PREFIX = "/feast"
 _ENDLESS = "1000000000"
-_CONNECTION = {"sqlite": "path", "redis": "connection_string"}
 
 
 def feature_store(registry: str, online: str, registry_ttl_seconds: int) -> str:
@@ -33,16 +32,21 @@ def feature_store(registry: str, online: str, registry_ttl_seconds: int) -> str:
 
     Args:
         registry: SQLAlchemy URL.
-        online: SQLAlchemy URL of the SQLite file, or `redis:` and Feast's connection string.
+        online: SQLAlchemy URL of the SQLite file, or `redis:` (`redis_cluster:` where it has shards) and Feast's
+            connection string. Feast puts in the `${VARIABLE}`s of its environment when it reads the file.
     """
     kind, _, address = online.partition(":")
+    if kind == "sqlite":
+        store = {"type": "sqlite", "path": address.removeprefix("///")}
+    else:
+        store = {"type": "redis", "redis_type": kind, "connection_string": address}
     return yaml.safe_dump(
         {
             "project": "falaj",
             "provider": "local",
             "registry": {"registry_type": "sql", "path": registry, "cache_ttl_seconds": registry_ttl_seconds},
             "offline_store": {"type": "dask"},
-            "online_store": {"type": kind, _CONNECTION[kind]: address.removeprefix("///")},
+            "online_store": store,
             "entity_key_serialization_version": 3,
         },
         sort_keys=False,

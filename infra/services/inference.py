@@ -42,13 +42,16 @@ class Inference(pulumi.ComponentResource):
         super().__init__("falaj:services:Inference", name, None, opts)
         http = Port(number=args.settings.http_port, setting="inference.http_port")
         grpc = Port(number=args.settings.grpc_port, setting="inference.grpc_port", protocol="http2")
+        log = substrate.uri(INFERENCE_LOG)
+        # A bucket cannot append: answers are kept here until they are Parquet there.
+        spool = ["--log-spool", substrate.scratch(NAME)] if log.startswith("s3://") else []
         self.workload = Workload(
             name=NAME,
             command=[
                 *("python", "-m", "serving.runtime", "--host", substrate.listen),
                 *("--http-port", str(http.number), "--grpc-port", str(grpc.number)),
                 *("--model-repository", substrate.uri(MODELS)),
-                *("--inference-log", substrate.uri(INFERENCE_LOG)),
+                *("--inference-log", log, *spool),
                 *("--feature-server", substrate.url(feature_server.PREFIX, feature_server.NAME)),
                 *("--pseudonym-key-file", substrate.uri(PSEUDONYM_KEY)),
                 *("--grace-seconds", str(args.settings.grace_seconds)),

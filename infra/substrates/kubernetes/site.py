@@ -58,6 +58,8 @@ def _objects(server: ObjectStore, store: Store) -> StoreBinding:
             "MLFLOW_S3_ENDPOINT_URL": server.endpoint,
             "FEAST_S3_ENDPOINT_URL": server.endpoint,
             "AWS_REGION": server.region,
+            # botocore, on which s3fs and MLflow stand, reads this one alone.
+            "AWS_DEFAULT_REGION": server.region,
             **({"AWS_CA_BUNDLE": authority[0].path} if authority else {}),
         },
         secrets={
