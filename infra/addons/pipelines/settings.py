@@ -185,7 +185,11 @@ def workflow_patch(
         "containers": [
             {
                 "name": "main",
-                "envFrom": [{"configMapRef": {"name": PLATFORM}}],
+                # The list replaces the compiled one, whose only entry is the first.
+                "envFrom": [
+                    {"configMapRef": {"name": "metadata-grpc-configmap", "optional": True}},
+                    {"configMapRef": {"name": PLATFORM}},
+                ],
                 "env": [{"name": "HOME", "value": "/tmp"}, *secret_variables(secrets)],  # noqa: S108
                 "volumeMounts": [*mounts, {"name": "platform", "mountPath": FILES, "readOnly": True}],
             }
