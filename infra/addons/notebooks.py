@@ -204,6 +204,8 @@ def values(
                 "resources": requests("20m", "128Mi"),
                 # The gateway alone is let in, by its own policy.
                 "networkPolicy": {"allowedIngressPorts": [], "egressAllowRules": _NOWHERE},
+                # It has no account of its own, and calls no API.
+                "extraPodSpec": {"automountServiceAccountToken": False},
             },
         },
         "singleuser": {
