@@ -89,10 +89,11 @@ class Parts(pulumi.ComponentResource):
         substrate: KubernetesSubstrate,
         settings: StackConfig,
         rules: Mapping[str, str],
+        dashboards: Mapping[str, str],
         surroundings: Surroundings,
         opts: ResourceOptions | None = None,
     ) -> None:
-        """`rules` has the text of each Prometheus rule file, by its name."""
+        """`rules` and `dashboards` have the text of each file of Prometheus and Grafana, by its name."""
         super().__init__("falaj:Parts", name, None, opts)
         self._substrate = substrate
         self._settings = settings
@@ -106,7 +107,7 @@ class Parts(pulumi.ComponentResource):
         foundation = self._foundation(certificates)
         self._secrets(foundation)
         self._admission(foundation)
-        self.monitors = monitors = self._monitoring(public, rules)
+        self.monitors = monitors = self._monitoring(public, rules, dashboards)
         entrance = self._entrance(public, certificates)
         self._scaling()
         self._operation(monitors)
@@ -159,7 +160,9 @@ class Parts(pulumi.ComponentResource):
         self._substrate.provides("kyverno", *policies.ready)
         self._substrate.provides("foundation", *foundation, *policies.ready)
 
-    def _monitoring(self, public: Public, rules: Mapping[str, str]) -> pulumi.Resource | None:
+    def _monitoring(
+        self, public: Public, rules: Mapping[str, str], dashboards: Mapping[str, str]
+    ) -> pulumi.Resource | None:
         """Before all other parts: many of them bring what tells Prometheus to scrape them."""
         if self._settings.prometheus is None:
             return None
@@ -167,6 +170,7 @@ class Parts(pulumi.ComponentResource):
             settings=self._settings.prometheus,
             hostname=public.hostname,
             rules=rules,
+            dashboards=dashboards,
             topic=self._surroundings.topic,
         )
         stack = monitoring.Monitoring("monitoring", self._substrate, arguments, self._opts)

@@ -141,7 +141,8 @@ def _clustered(
 
     within = ResourceOptions(parent=substrate)
     rules = _texts(monitoring / "alerts", "*.yaml") | _texts(monitoring / "alerts" / "cluster", "*.yaml")
-    parts = Parts("parts", substrate, settings, rules, around, within)
+    dashboards = _texts(monitoring / "dashboards", "*.json")
+    parts = Parts("parts", substrate, settings, rules, dashboards, around, within)
     own = _services(settings, substrate, within)
     platform = _platform(own, substrate, FILES, substrate.uri(AUDIT_LOG), substrate.uri(LINEAGE))
     if platform is not None and own.features is not None:
