@@ -122,12 +122,15 @@ def _packages(uv_lock: Path) -> dict[_Package, list[_Package]]:
 def _needs(package: dict[str, Any], known: dict[str, dict[str, Any]]) -> list[_Package]:
     """What a package depends on, with any of its extras: the lock has those alone that something asks for."""
     groups = [package.get("dependencies", []), *package.get("optional-dependencies", {}).values()]
-    needs = {need["name"]: need for group in groups for need in group}
-    # Without a version there is one; a package that the project overrides away is not in the lock.
-    versions = {
-        name: [need["version"]] if "version" in need else [*known.get(name, ())] for name, need in needs.items()
-    }
-    return sorted((name, version) for name, found in versions.items() for version in found)
+    # A need without a version has one; a package that the project overrides away is not in the lock.
+    return sorted(
+        {
+            (need["name"], version)
+            for group in groups
+            for need in group
+            for version in ([need["version"]] if "version" in need else known.get(need["name"], ()))
+        }
+    )
 
 
 def _text(bom: Bom) -> str:

@@ -8,7 +8,9 @@ argument, a variable, a ConfigMap or a custom resource. A container with another
 import base64
 import functools
 import json
+import os
 import re
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from core.digest import ROOT
 from core.images import LockedImage
 from core.pins import Pins
 from falaj.vendor.folders import VendorError, command
@@ -26,10 +29,11 @@ if TYPE_CHECKING:
 
 _CHART = "kubernetes:helm.sh/v4:Chart"
 _DIRECTORY = "kubernetes:kustomize/v2:Directory"
+_ROOT = "<root>"
+"""What stands for the repository's folder in a plan."""
 _PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
 _NAME = rf"{_PART}(?:/{_PART})+"
 _VERSION = r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
-_IMAGE = re.compile(rf"(?P<name>{_NAME}|{_PART}){_VERSION}")
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 
 
@@ -40,24 +44,6 @@ class Reference:
     name: str
     tag: str = ""
     digest: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> "Reference":
-        """A reference as a container engine reads it: `mysql` is docker.io/library/mysql.
-
-        Raises:
-            VendorError: It is none.
-        """
-        found = _IMAGE.fullmatch(text)
-        if found is None:
-            raise VendorError(f"{text!r} is no image")
-        name = found["name"]
-        host = name.partition("/")[0]
-        if "/" not in name:
-            name = f"docker.io/library/{name}"
-        elif "." not in host and host != "localhost":
-            name = f"docker.io/{name}"
-        return cls(name, found["tag"] or "", found["digest"] or "")
 
 
 @dataclass(frozen=True)
@@ -149,6 +135,11 @@ def _objects(graph: "Graph", vendor: Path, pins: Pins) -> Iterator[tuple[str, Se
         if resource.type == _CHART:
             name = str(resource.inputs["chart"]).rpartition("/")[2]
             yield f"charts.{name}", _chart(name, resource, vendor, pins)
+        elif resource.type == _DIRECTORY:
+            used, documents = _directory(
+                Path(str(resource.inputs["directory"]).replace(_ROOT, str(ROOT))), vendor, pins
+            )
+            yield from ((f"manifests.{name}", documents) for name in used)
         elif resource.custom and resource.type.startswith("kubernetes:"):
             own.append(resource.inputs)
     yield f"stacks.{graph.stack}", own
@@ -167,6 +158,35 @@ def _chart(name: str, resource: "Resource", vendor: Path, pins: Pins) -> Sequenc
         bool(inputs.get("includeHooks")),
         pins.versions.kubernetes,
     )
+
+
+def _directory(folder: Path, vendor: Path, pins: Pins) -> tuple[set[str], Sequence[Any]]:
+    """The pins that a kustomization of ours stands on, and its objects, from what is vendored.
+
+    The stack may name the manifests at their publisher's address, or in `vendor` by a path from `folder`.
+    """
+    used = set()
+
+    def vendored(entry: str) -> str:
+        for pin in pins.manifests.values():
+            address = f"{pin.repository}//{pin.path}"
+            place = (vendor / "manifests" / pin.name).resolve()
+            if entry.startswith(address):
+                used.add(pin.name)
+                return str(place) + entry.removeprefix(address).partition("?")[0]
+            if (folder / entry).resolve().is_relative_to(place):
+                used.add(pin.name)
+        return str((folder / entry).resolve())
+
+    try:
+        document = yaml.safe_load((folder / "kustomization.yaml").read_bytes())
+        resources = [vendored(entry) for entry in document["resources"]]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise VendorError(f"{folder} has no kustomization that can be read ({error}): run `falaj plan`") from error
+    with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
+        paths = [os.path.relpath(place, Path(beside).resolve()) for place in resources]
+        (Path(beside) / "kustomization.yaml").write_text(yaml.safe_dump({**document, "resources": paths}, width=1000))
+        return used, _documents(command(["kustomize", "build", beside]), folder.name)
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,5 +1,6 @@
 """Publishers of charts, manifests and images on this machine: the programs that real ones are reached with."""
 
+import http.client
 import http.server
 import os
 import re
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -108,6 +111,50 @@ def registries(tmp_path: Path) -> Iterator[list[str]]:
         for process in running:
             process.kill()
             process.communicate()
+
+
+class _Forwarding(http.server.BaseHTTPRequestHandler):
+    """A proxy for reading: any host is the registry at `port`."""
+
+    protocol_version = "HTTP/1.1"
+    port: ClassVar[int]
+
+    def do_GET(self) -> None:
+        asked = urlsplit(self.path)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        headers = {name: value for name, value in self.headers.items() if name != "Proxy-Connection"}
+        connection.request(self.command, asked.path + (f"?{asked.query}" if asked.query else ""), headers=headers)
+        answer = connection.getresponse()
+        body = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name not in ("Transfer-Encoding", "Content-Length", "Connection", "Date"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", answer.getheader("Content-Length") or str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        connection.close()
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def upstream(registries: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A host without a port, as images are named by, that is the first registry."""
+    handler = type("Handler", (_Forwarding,), {"port": int(registries[0].rpartition(":")[2])})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.server_port}")
+    # Registries of this domain are spoken to without TLS.
+    yield "moon.localhost"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 def _host(process: "subprocess.Popen[str]") -> str:
