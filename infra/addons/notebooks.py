@@ -215,7 +215,8 @@ def values(
             "memory": {"guarantee": f"{size.memory_mib}M", "limit": f"{size.memory_mib}M"},
             "uid": USER,
             "fsGid": USER,
-            "extraEnv": {"HOME": _HOME},
+            # No file of the image names the user.
+            "extraEnv": {"HOME": _HOME, "USER": "falaj"},
             "storage": {
                 "capacity": f"{settings.home_gib}Gi",
                 "homeMountPath": _HOME,
