@@ -6,7 +6,7 @@ import typer
 
 from core.errors import FalajError
 from falaj import console
-from falaj.commands import audit, logs, models, plan, predict, run, stack, status, vendor
+from falaj.commands import audit, check, logs, models, plan, predict, run, stack, status, vendor
 
 app = typer.Typer(
     name="falaj",
@@ -21,6 +21,7 @@ app.command(
 )(stack.engine)
 app.command()(plan.plan)
 app.command()(vendor.vendor)
+app.command()(check.check)
 app.command()(status.status)
 app.command()(run.run)
 app.command()(predict.predict)

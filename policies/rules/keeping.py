@@ -173,12 +173,23 @@ def _snapshot(resource: Resource, _graph: Graph) -> Faults:
 
 
 def _schedules(_resource: Resource, graph: Graph) -> Faults:
-    found = graph.of("kubernetes:velero.io/v1:Schedule")
-    if not found:
+    charts = [one for one in graph.of("kubernetes:helm.sh/v4:Chart") if _velero(one) and one.has("values.schedules")]
+    if not graph.of("kubernetes:velero.io/v1:Schedule") and not charts:
         yield "nothing copies the cluster's objects and volumes, so that no other cluster could take over"
 
 
+def _velero(chart: Resource) -> bool:
+    return str(chart.inputs.get("chart") or "").rpartition("/")[2] == "velero"
+
+
 def _velero_end(resource: Resource, _graph: Graph) -> Faults:
+    if resource.type == "kubernetes:helm.sh/v4:Chart":
+        for name, schedule in (resource.value("values.schedules", {}) if _velero(resource) else {}).items():
+            if not (schedule.get("template") or {}).get("ttl"):
+                yield f"{name}: its copies are kept for Velero's default, which no one chose"
+            if schedule.get("paused") is True or schedule.get("disabled") is True:
+                yield f"{name}: it makes no copies"
+        return
     if not resource.has("spec.template.ttl"):
         yield "its copies are kept for Velero's default, which no one chose"
     if resource.value("spec.paused") is True:
@@ -424,7 +435,7 @@ RULES: tuple[Rule, ...] = (
         id="cluster-backup-kept",
         title="Copies of the cluster are made, and end",
         severity=_MEDIUM,
-        types=("kubernetes:velero.io/v1:Schedule",),
+        types=("kubernetes:velero.io/v1:Schedule", "kubernetes:helm.sh/v4:Chart"),
         why="Copies are data, with a retention of their own.",
         remedy="Set cluster_backup.keep_days in stacks/Pulumi.<stack>.yaml.",
         controls=(*BACKUP, *RETENTION),

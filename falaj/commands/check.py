@@ -1,0 +1,137 @@
+"""`falaj check`: the rules on a stack or a file, without an engine, an account or a network."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import ConfigError
+from falaj import console
+from falaj.environment import ROOT
+
+if TYPE_CHECKING:
+    from policies.outcome import Outcome
+
+
+class Format(StrEnum):
+    """Forms of the result."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+    JUNIT = "junit"
+
+
+def check(
+    subjects: Annotated[
+        list[str] | None,
+        typer.Argument(help="Stacks by name, or files: a manifest, a compiled pipeline, a data contract, a plan."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Check every stack.")] = False,
+    stack: Annotated[str | None, typer.Option(help="The stack that the files are meant for.")] = None,
+    form: Annotated[Format, typer.Option("--format", help="Form of the result.")] = Format.TEXT,
+    output: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    rules: Annotated[bool, typer.Option("--rules", help="List the rules and leave.")] = False,
+) -> None:
+    """Check stacks or files; fails where a rule that is mandatory is broken, or an exception is out of date."""
+    if rules:
+        _list()
+        return
+    if bool(subjects) == every:
+        raise ConfigError(
+            "name stacks or files, or pass --all: `falaj check prod`, `falaj check pipelines/training.yaml`"
+        )
+    outcomes = [examined(subject, stack) for subject in (_stacks() if every else subjects or [])]
+    text = _written(outcomes, form)
+    if output is not None:
+        output.write_text(text)
+        console.say(f"wrote {output}")
+    else:
+        sys.stdout.write(text)
+    if any(outcome.failed for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def examined(subject: str, stack: str | None = None, today: date | None = None) -> "Outcome":
+    """Check one stack, or one file as part of a stack.
+
+    Raises:
+        ConfigError: There is no such stack, its file is invalid, or an exception is.
+        DataError: The file cannot be read; the message names the line.
+    """
+    from infra.config import KEY
+    from infra.plan import read_stack
+    from policies.documents import file_graph, stack_graph
+    from policies.exceptions import read_exceptions
+    from policies.outcome import examine
+    from policies.settings import Settings, read_settings
+
+    day = today or date.today()
+    exceptions = read_exceptions(ROOT / "exceptions")
+    if Path(subject).suffix:
+        section = read_stack(ROOT, stack)[f"falaj:{KEY}"] if stack else None
+        settings = read_settings(section, stack) if stack else Settings()
+        return examine(subject, file_graph(Path(subject), settings, day), [])
+    from falaj.commands.plan import graph
+
+    section = read_stack(ROOT, subject)[f"falaj:{KEY}"]
+    return examine(subject, stack_graph(graph(subject).document(), section, day), exceptions)
+
+
+def _stacks() -> list[str]:
+    from infra.plan import stacks
+
+    return stacks(ROOT)
+
+
+def _list() -> None:
+    from policies.rules import TOPICS
+
+    rows = [[rule.id, rule.severity.value, topic, rule.title] for topic, rules in TOPICS.items() for rule in rules]
+    console.table(["rule", "severity", "topic", "title"], rows)
+
+
+def _written(outcomes: Sequence["Outcome"], form: Format) -> str:
+    from policies.report.junit import junit
+    from policies.report.sarif import sarif
+
+    match form:
+        case Format.JSON:
+            return json.dumps([outcome.document() for outcome in outcomes], indent=1, ensure_ascii=False) + "\n"
+        case Format.SARIF:
+            return sarif(outcomes)
+        case Format.JUNIT:
+            return junit(outcomes)
+        case _:
+            return "".join(_text(outcome) for outcome in outcomes)
+
+
+def _text(outcome: "Outcome") -> str:
+    from policies.engine import Status
+    from policies.outcome import remedy
+
+    lines: list[str] = []
+    for one in outcome.of(Status.FAIL):
+        mark = "" if outcome.level(one) == "mandatory" else ", advisory"
+        place = f" ({one.resource.place})" if one.resource.place else ""
+        lines.append(f"{outcome.subject}: {one.rule.id} [{one.rule.severity}{mark}]: {one.rule.title}")
+        lines.append(f"  {one.resource.type}::{one.resource.name}{place}")
+        lines += [f"  {message}" for message in one.messages]
+        lines.append(f"  → {remedy(outcome, one)}")
+    for one in outcome.of(Status.UNKNOWN):
+        lines.append(f"{outcome.subject}: {one.rule.id} [not known]: {one.resource.name}: {'; '.join(one.messages)}")
+    lines += [f"{outcome.subject}: {problem}" for problem in outcome.problems]
+    counts = {status: len(outcome.of(status)) for status in Status}
+    rules = len({one.rule.id for one in outcome.judgements})
+    lines.append(
+        f"{outcome.subject}: {'FAILED' if outcome.failed else 'passed'}: {rules} rules on {outcome.graph.size} "
+        "resources: "
+        f"{counts[Status.PASS]} pass, {counts[Status.FAIL]} fail, {counts[Status.EXCEPTED]} excepted, "
+        f"{counts[Status.UNKNOWN]} not known"
+    )
+    return "\n".join(lines) + "\n"
