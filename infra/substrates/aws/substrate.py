@@ -341,7 +341,8 @@ class AwsCluster(pulumi.ComponentResource):
             secret_provider={"aws": {"service": "SecretsManager", "region": aws.region}},
             secret_access=self.secrets.grant,
             storage_class=STORAGE_CLASS,
-            control_plane=list(self.network.cidrs["private"].values()),
+            # The second is how pods name the API servers: EKS judges a connection before it is led to one of them.
+            control_plane=[*self.network.cidrs["private"].values(), aws.cluster.service_cidr],
             load_balancer=annotations(internal=public is None or public.internal),
         )
         scrape = settings.prometheus.scrape_seconds if settings.prometheus else None
