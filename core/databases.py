@@ -245,7 +245,7 @@ def main() -> int:
     except ValidationError as error:
         _log.error("%s is not what core/databases.py reads: %s", VARIABLE, error)
         return 1
-    except FalajError as error:
+    except (FalajError, BotoCoreError) as error:
         _log.error("%s", error)
         return 1
     return 0

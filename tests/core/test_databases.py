@@ -222,6 +222,12 @@ def test_a_document_that_makes_no_sense_is_refused() -> None:
     assert "FALAJ_DATABASES is not what core/databases.py reads" in done.stderr
 
 
+def test_without_a_region_it_says_so(server: Database) -> None:
+    done = run(wanted(server).model_dump_json(), {})
+    assert done.returncode == 1
+    assert "ERROR You must specify a region." in done.stderr
+
+
 @pytest.mark.parametrize("name", ["Robert'); DROP", "1st", "", "x" * 40])
 def test_names_need_no_quotes(name: str) -> None:
     with pytest.raises(ValueError, match="should match pattern"):

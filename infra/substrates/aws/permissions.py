@@ -47,7 +47,7 @@ def narrow(permission: Permission, owner: str) -> list[pulumi.Input[str]]:
 def _resource(resource: pulumi.Input[str], actions: Sequence[str], owner: str) -> pulumi.Input[str]:
     if isinstance(resource, str):
         return _checked(resource, actions, owner)
-    return pulumi.Output.from_input(resource).apply(lambda text: _checked(text, actions, owner))
+    return pulumi.Output.all(resource).apply(lambda found: _checked(found[0], actions, owner))
 
 
 def _checked(resource: str, actions: Sequence[str], owner: str) -> str:

@@ -92,7 +92,8 @@ class Preparation(pulumi.ComponentResource):
 
 def job(task: Task, region: str, image: str, placement: Mapping[str, Any]) -> dict[str, Any]:
     """The job's specification: one pod, tried again a few times, kept when done so that its log can be read."""
-    variables = {"HOME": "/tmp", "AWS_REGION": region, task.variable: task.document}  # noqa: S108
+    # botocore reads this variable alone for the region.
+    variables = {"HOME": "/tmp", "AWS_DEFAULT_REGION": region, task.variable: task.document}  # noqa: S108
     container = {
         "name": task.name,
         "image": image,

@@ -115,9 +115,10 @@ class Stores:
         cache = self._args.cache
         if cache is None:
             raise ConfigError("online features need substrate.stores.cache: add it")
+        kind = "redis_cluster" if cache.clustered else "redis"
         options = ["ssl=true", "username=${REDIS_USERNAME}", "password=${REDIS_PASSWORD}"]
         return StoreBinding(
-            uri="redis:" + ",".join([f"${{REDIS_HOST}}:{PORT}", *options]),
+            uri=f"{kind}:" + ",".join([f"${{REDIS_HOST}}:{PORT}", *options]),
             environment={"REDIS_HOST": cache.address},
             secrets={
                 "REDIS_USERNAME": SecretKey(secret=cache.secret, key="username"),

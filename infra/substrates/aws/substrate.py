@@ -262,7 +262,9 @@ class AwsCluster(pulumi.ComponentResource):
             self._within,
         )
         if aws.backup is not None:
-            resources = {engine: database.instance.arn for engine, database in self.databases.items()}
+            resources: dict[str, pulumi.Input[str]] = {
+                engine: database.instance.arn for engine, database in self.databases.items()
+            }
             Backup(
                 "backup",
                 BackupArgs(account=account, settings=aws.backup, resources=resources, key=self.keys.arn("platform")),

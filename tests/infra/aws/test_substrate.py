@@ -109,6 +109,7 @@ def test_databases_are_prepared_before_any_secret_is_brought(graphs: dict[str, G
     } <= kinds
     (container,) = job.inputs["spec"]["template"]["spec"]["containers"]
     variables = {item["name"]: item["value"] for item in container["env"]}
+    assert variables["AWS_DEFAULT_REGION"] == "me-central-1"
     wanted = Wanted.model_validate_json(variables[VARIABLE])
     settings = config(stack)
     logins = {login.user: login for server in wanted.servers for login in server.logins}
