@@ -139,7 +139,10 @@ class Kustomization:
             "ml-pipeline-scheduledworkflow": self._scheduler(),
             "ml-pipeline-ui": self._ui(),
             "metadata-grpc-deployment": self._metadata(),
-            "metadata-envoy-deployment": {"containers": [{"name": "container", "resources": requests("20m", "128Mi")}]},
+            "metadata-envoy-deployment": {
+                "automountServiceAccountToken": False,
+                "containers": [{"name": "container", "resources": requests("20m", "128Mi")}],
+            },
             "workflow-controller": self._workflow_controller(),
         }
         everywhere = {
