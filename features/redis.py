@@ -12,7 +12,7 @@ from feast import FeatureStore
 from feast.infra.online_stores.helpers import _mmh3, _redis_key_prefix
 from feast.infra.online_stores.redis import RedisOnlineStore
 from google.protobuf.timestamp_pb2 import Timestamp
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from core.errors import ConfigError
 from features.definitions import Definitions
@@ -42,7 +42,7 @@ def publish_redis(
     """
     try:
         return _publish(store, defined, latest, event_time, digest)
-    except RedisError as error:
+    except (RedisError, RedisClusterException) as error:
         raise ConfigError(
             f"the online store cannot be used: {type(error).__name__}: {error}; mend online_store in "
             "feature_store.yaml, REDIS_USERNAME and REDIS_PASSWORD"

@@ -20,7 +20,7 @@ def main() -> int:
     logging.basicConfig(
         level=os.environ.get("FALAJ_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    for name in ("kserve", "kserve.trace", "uvicorn.error", "httpx"):
+    for name in ("kserve", "kserve.trace", "uvicorn.error", "httpx", "botocore", "aiobotocore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:

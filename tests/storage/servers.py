@@ -229,9 +229,12 @@ def _join(plain: Sequence[int], buses: Sequence[int]) -> None:
         node.execute_command("CLUSTER ADDSLOTSRANGE", share * number, end)
     for port, bus in zip(plain[1:], buses[1:], strict=True):
         nodes[0].execute_command("CLUSTER MEET", "127.0.0.1", port, bus)
-    _wait(lambda: all("cluster_state:ok" in str(node.execute_command("CLUSTER INFO")) for node in nodes))
     _wait(
-        lambda: all(len(list(node.execute_command("CLUSTER SLOTS"))) == len(nodes) for node in nodes)  # type: ignore[arg-type]
+        lambda: all(
+            node.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
+            and len(node.execute_command("CLUSTER SLOTS")) == len(nodes)
+            for node in nodes
+        )
     )
 
 

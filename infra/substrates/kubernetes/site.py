@@ -10,6 +10,7 @@ from infra.substrates.kubernetes.bindings import Destination, SecretFile, StoreB
 
 _AUTHORITIES = "/etc/falaj-authorities"
 _KEYS = "/etc/falaj-keys"
+_SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 class SiteBindings:
@@ -80,7 +81,8 @@ def _postgresql(server: PostgresqlServer, store: Store) -> StoreBinding:
             "PGHOST": server.host,
             "PGPORT": str(server.port),
             "PGSSLMODE": "verify-full",
-            "PGSSLROOTCERT": authority[0].path if authority else "system",
+            # Not `system`: the wheel's libpq would look for it in a folder of its own, which no image has.
+            "PGSSLROOTCERT": authority[0].path if authority else _SYSTEM_AUTHORITIES,
         },
         secrets={
             "PGUSER": SecretKey(secret=server.secret, key="username"),
