@@ -6,7 +6,7 @@ import typer
 
 from core.errors import FalajError
 from falaj import console
-from falaj.commands import audit, check, logs, models, plan, predict, run, stack, status, vendor
+from falaj.commands import audit, check, logs, models, plan, predict, preflight, run, stack, status, vendor
 
 app = typer.Typer(
     name="falaj",
@@ -20,6 +20,7 @@ app.command(
     "pulumi", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 )(stack.engine)
 app.command()(plan.plan)
+app.command()(preflight.preflight)
 app.command()(vendor.vendor)
 app.command()(check.check)
 app.command()(status.status)
