@@ -331,6 +331,7 @@ class AwsCluster(pulumi.ComponentResource):
             account=self.account, keys={data_class: self.keys.arn(data_class) for data_class in KEY_CLASSES}
         )
         public = settings.gateway.public
+        internal = public is None or public.internal
         world = World(
             name=eks.name,
             provider=connection,
@@ -345,7 +346,8 @@ class AwsCluster(pulumi.ComponentResource):
             storage_class=STORAGE_CLASS,
             # The second is how pods name the API servers: EKS judges a connection before it is led to one of them.
             control_plane=[*self.network.cidrs["private"].values(), aws.cluster.service_cidr],
-            load_balancer=annotations(internal=public is None or public.internal),
+            load_balancer=annotations(internal=internal),
+            health_checks=list(self.network.cidrs["private" if internal else "public"].values()),
         )
         scrape = settings.prometheus.scrape_seconds if settings.prometheus else None
         return KubernetesSubstrate("kubernetes", world, settings.gateway, scrape, self._within)

@@ -67,6 +67,7 @@ class World:
         secret_access: Lets that store's reader at one secret; None where it may read all by itself.
         control_plane: Networks that the API servers call webhooks from.
         load_balancer: Annotations of the gateway's Service.
+        health_checks: Networks that the load balancer looks after the gateway from, where it has addresses of its own.
         vendor: Folder of vendored charts and manifests.
     """
 
@@ -82,6 +83,7 @@ class World:
     storage_class: str
     control_plane: Sequence[pulumi.Input[str]]
     load_balancer: Mapping[str, str]
+    health_checks: Sequence[str] = ()
     secret_access: Callable[[str], pulumi.Resource] | None = None
     installed: Sequence[str] = ()
     vendor: str = "vendor"
@@ -457,7 +459,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
                 gateway.DATA_PLANE,
                 "entrance",
                 gateway.PROXIES,
-                [{"ipBlock": {"cidr": cidr}} for cidr in public.allow_from],
+                [{"ipBlock": {"cidr": cidr}} for cidr in (*public.allow_from, *self._world.health_checks)],
                 [gateway.PROXY_PORT],
             )
         for own in spec.routes:
