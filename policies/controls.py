@@ -1,6 +1,17 @@
 """Controls that rules share, by what they ask for: ids of `policies/catalogue`."""
 
-TRANSFER = ("pdpl-22", "pdpl-23", "iso-8.12", "ia-t4.2.1", "ia-t7.6.4", "gdpr-44", "cbuae-outsourcing-data")
+TRANSFER = (
+    "pdpl-22",
+    "pdpl-23",
+    "iso-8.12",
+    "ia-t4.2.1",
+    "ia-t7.6.4",
+    "gdpr-44",
+    "cbuae-outsourcing-data",
+    "health-localisation",
+    "difc-transfers",
+    "adgm-40",
+)
 """Nothing leaves the country."""
 AT_REST = ("pdpl-20", "iso-8.24", "ia-t7.4.1", "gdpr-32")
 """Encryption of what is stored."""

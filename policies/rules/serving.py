@@ -634,7 +634,7 @@ RULES: tuple[Rule, ...] = (
         types=(CONTRACT,),
         why="Personal data are kept no longer than their purpose needs (PDPL 5).",
         remedy="Set retention.days in the contract.",
-        controls=(*RETENTION, "health-20"),
+        controls=(*RETENTION, "health-retention"),
         judge=_kept,
     ),
     Rule(
