@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -60,6 +61,10 @@ def balancers() -> LoadBalancersArgs:
     )
 
 
+def _note(found: list[Permission], right: Permission, resources: list[str]) -> None:
+    found.append(replace(right, resources=resources))
+
+
 @pytest.fixture
 def granted(install: Callable[..., Any]) -> list[Permission]:
     """All rights of both, with their resources as the provider would know them."""
@@ -68,9 +73,8 @@ def granted(install: Callable[..., Any]) -> list[Permission]:
     def program(_cluster: Any, _opts: Any) -> None:
         found.clear()
         for right in (*karpenter.rights(nodes()), *load_balancers.rights(balancers())):
-            pulumi.Output.all(*narrow(right, "test")).apply(
-                lambda resources, right=right: found.append(replace(right, resources=resources))
-            )
+            resources = pulumi.Output.all(*narrow(right, "test"))
+            resources.apply(partial(_note, found, right))
 
     install(program)
     return found
