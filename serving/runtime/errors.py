@@ -1,17 +1,17 @@
 """Why a request is refused, in terms that every transport translates."""
 
-import grpc
-
 from core.errors import FalajError
 
 RETRY_AFTER_S = 1
 
-_STATUS_CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    404: grpc.StatusCode.NOT_FOUND,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+# https://grpc.io/docs/guides/status-codes/
+_INVALID_ARGUMENT, _DEADLINE_EXCEEDED, _NOT_FOUND, _RESOURCE_EXHAUSTED, _INTERNAL, _UNAVAILABLE = 3, 4, 5, 8, 13, 14
+_GRPC_CODES = {
+    400: _INVALID_ARGUMENT,
+    404: _NOT_FOUND,
+    413: _RESOURCE_EXHAUSTED,
+    503: _UNAVAILABLE,
+    504: _DEADLINE_EXCEEDED,
 }
 
 
@@ -24,9 +24,9 @@ class RefusedError(FalajError):
         self.reason = reason
 
     @property
-    def code(self) -> grpc.StatusCode:
+    def grpc_code(self) -> int:
         """The gRPC status of the same meaning."""
-        return _STATUS_CODES.get(self.status, grpc.StatusCode.INTERNAL)
+        return _GRPC_CODES.get(self.status, _INTERNAL)
 
 
 def invalid(reason: str) -> RefusedError:

@@ -8,10 +8,8 @@ bodies that are not yet whole.
 import asyncio
 import math
 import re
-import socket
 import time
 from collections import deque
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +18,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from serving.runtime.errors import RETRY_AFTER_S, RefusedError, unavailable
 from serving.runtime.identity import is_identity
+from serving.runtime.listener import Server
 
 MAX_URL_BYTES = 4 << 10
 MAX_HEADER_BYTES = 32 << 10
@@ -29,8 +28,6 @@ _REQUEST_S = 30.0
 """The longest that a request's bytes may take to arrive, and an answer's to be taken."""
 _LINGER_S = 2.0
 """How long the rest of a refused body is read, so that the client sees the refusal and not a reset."""
-_SWEEP_S = 1.0
-_LAST_REQUESTS_S = 0.3
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _CHANGES = re.compile(rb"\r\n(content-length|x-request-id):[ \t]*([^\r\n]+)", re.IGNORECASE)
 _VALUE_BYTES = 64
@@ -85,70 +82,14 @@ class Handler:
         raise NotImplementedError
 
 
-class Server:
-    """The connections of one listener."""
-
-    def __init__(self, handler: Handler, max_body_bytes: int, max_connections: int, max_buffered_bytes: int) -> None:
-        self.handler = handler
-        self.max_body_bytes = max_body_bytes
-        self.max_connections = max_connections
-        self.max_buffered_bytes = max_buffered_bytes
-        self.buffered = 0
-        """Bytes of bodies that are not yet whole."""
-        self.draining = False
-        self.connections: set[Connection] = set()
-        self.now = 0.0
-        """Seconds, as exact as deadlines of connections have to be."""
-        self.date = b""
-        self._listener: asyncio.Server | None = None
-        self._sweeper: asyncio.Task[None] | None = None
-
-    async def start(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        self._tick()
-        self._listener = await loop.create_server(lambda: Connection(self), sock=listener, backlog=2048)
-        self._sweeper = loop.create_task(self._sweep())
-
-    async def stop(self, grace: float) -> None:
-        """Take no new connection, answer what is under way, and end.
-
-        A connection that was just made, or whose request is on the way, is not idle in truth: each has time for one
-        more request, after which it closes.
-        """
-        self.draining = True
-        if self._listener is not None:
-            self._listener.close()
-        await asyncio.sleep(_LAST_REQUESTS_S)
-        for connection in list(self.connections):
-            connection.close_if_idle()
-        deadline = time.monotonic() + grace
-        while self.connections and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
-        for connection in list(self.connections):
-            connection.abort()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(_SWEEP_S)
-            self._tick()
-            for connection in list(self.connections):
-                if connection.deadline < self.now:
-                    connection.abort()
-
-    def _tick(self) -> None:
-        self.now = time.monotonic()
-        self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
-
-
 class Connection(asyncio.Protocol):
     """One client. Requests are answered one after the other, in the order in which they came."""
 
     _transport: asyncio.Transport
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, handler: Handler) -> None:
         self._server = server
+        self._handler = handler
         self._parser = HttpRequestParser(self)
         self._arriving: Exchange | None = None
         self._parts: list[bytes] = []
@@ -165,18 +106,17 @@ class Connection(asyncio.Protocol):
         self._deaf = False
         """Whether what still comes is thrown away: the connection ends with the answer to what has come."""
         self._write_paused = False
-        self.deadline = server.now + _REQUEST_S
+        self._deadline = server.now + _REQUEST_S
 
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a stream's
-        if len(self._server.connections) >= self._server.max_connections:
+        if not self._server.add(self):
             self._fail(unavailable("the runtime has too many connections"))
-        self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._server.connections.discard(self)
+        self._server.remove(self)
         self._deaf = True
         self._waiting.clear()
         self._release()
@@ -190,8 +130,8 @@ class Connection(asyncio.Protocol):
             if exchange is not None:
                 exchange.started = time.perf_counter()
                 self._current = exchange
-                self.deadline = math.inf
-                self._server.handler.answer(exchange)
+                self._deadline = math.inf
+                self._handler.answer(exchange)
                 return
         if self._in_head:
             self._head_bytes += len(data)
@@ -207,7 +147,7 @@ class Connection(asyncio.Protocol):
         if self._completed:
             if fresh and self._lessons and len(self._completed) == 1 and self._arriving is None and not self._deaf:
                 self._lessons -= 1
-                self._template = _Template.learn(data, self._completed[0], self._server.max_body_bytes)
+                self._template = _Template.learn(data, self._completed[0], self._server.limits.body_bytes)
             self._completed.clear()
 
     def pause_writing(self) -> None:
@@ -227,7 +167,7 @@ class Connection(asyncio.Protocol):
         self._arriving = Exchange(self)
         self._arriving.headers = []
         if self._current is None:
-            self.deadline = self._server.now + _REQUEST_S
+            self._deadline = self._server.now + _REQUEST_S
 
     def on_url(self, url: bytes) -> None:
         if self._arriving is not None:
@@ -257,7 +197,7 @@ class Connection(asyncio.Protocol):
             self._fail(refused)
             return
         try:
-            self._server.handler.open(exchange)
+            self._handler.open(exchange)
         except RefusedError as refused:
             exchange.refused = refused
 
@@ -268,9 +208,9 @@ class Connection(asyncio.Protocol):
         self._parts.append(body)
         self._size += len(body)
         self._server.buffered += len(body)
-        if self._size > self._server.max_body_bytes:
+        if self._size > self._server.limits.body_bytes:
             self._fail(self._too_large())
-        elif self._server.buffered > self._server.max_buffered_bytes:
+        elif self._server.buffered > self._server.limits.buffered_bytes:
             self._release()
             exchange.refused = unavailable("the runtime has too many requests on the way")
 
@@ -306,22 +246,29 @@ class Connection(asyncio.Protocol):
             )
         )
         if keep_alive:
-            self.deadline = self._server.now + _KEEP_ALIVE_S
+            self._deadline = self._server.now + _KEEP_ALIVE_S
             if self._waiting:
                 self._advance()
         elif self._deaf:
             # The client may still be sending: closing now would reset the connection before it reads the answer.
-            self.deadline = self._server.now + _LINGER_S
+            self._deadline = self._server.now + _LINGER_S
             transport.write_eof()
         else:
             self._deaf = True
-            self.deadline = self._server.now + _REQUEST_S
+            self._deadline = self._server.now + _REQUEST_S
             transport.close()
+
+    def drain(self) -> None:
+        """Answers say from now on that the connection closes after them, see `respond`."""
 
     def close_if_idle(self) -> None:
         if self._current is None and self._arriving is None and not self._waiting:
             self._deaf = True
             self._transport.close()
+
+    def sweep(self, now: float) -> None:
+        if self._deadline < now:
+            self._transport.abort()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -333,13 +280,13 @@ class Connection(asyncio.Protocol):
             raise RefusedError(431, f"the headers have more than {MAX_HEADER_BYTES} bytes")
         for name, value in exchange.headers:
             # The parser has seen to it that a length is a number.
-            if name == b"content-length" and int(value) > self._server.max_body_bytes:
+            if name == b"content-length" and int(value) > self._server.limits.body_bytes:
                 raise self._too_large()
             if name == b"expect" and value.lower() == b"100-continue" and self._current is None:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _too_large(self) -> RefusedError:
-        return RefusedError(413, f"the body has more than {self._server.max_body_bytes} bytes: send fewer rows")
+        return RefusedError(413, f"the body has more than {self._server.limits.body_bytes} bytes: send fewer rows")
 
     def _fail(self, refused: RefusedError) -> None:
         """Refuse what is arriving, after the answers to what came before it, and end."""
@@ -373,8 +320,8 @@ class Connection(asyncio.Protocol):
             if exchange.refused is not None:
                 exchange.refuse(exchange.refused)
             else:
-                self.deadline = math.inf
-                self._server.handler.answer(exchange)
+                self._deadline = math.inf
+                self._handler.answer(exchange)
         self._advancing = False
         if not self._waiting and not self._write_paused and not self._transport.is_closing():
             self._transport.resume_reading()

@@ -65,7 +65,7 @@ class _Inference(Job):
         self.started = exchange.started
         self.deadline = exchange.started + route.patience
         self.identity = identity(exchange.request_id)
-        self._query, arrays = version.decoder.decode(exchange.body, route.json_length)
+        self._query, arrays = version.json_decoder.decode(exchange.body, route.json_length)
         version.submit(self._query, arrays, self)
 
     def done(self, outputs: Outputs | RefusedError, start: int, end: int) -> None:
@@ -73,7 +73,7 @@ class _Inference(Job):
             self._router.refuse(self._exchange, self._model, self._version.label, outputs)
             return
         text = self.identity[1]
-        content, json_length = self._version.encoder.encode(self._query, text, outputs, start, end)
+        content, json_length = self._version.json_encoder.encode(self._query, text, outputs, start, end)
         if json_length is None:
             head = b"x-request-id: %b\r\ncontent-type: application/json\r\n" % text
         else:

@@ -8,8 +8,9 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 from core.errors import ConfigError
-from serving.runtime import http1, rpc
+from serving.runtime import http1, http2, rpc
 from serving.runtime.features import FeatureServer
+from serving.runtime.listener import Limits, Server
 from serving.runtime.log import InferenceLog
 from serving.runtime.metrics import Metrics
 from serving.runtime.repository import Extension, Plane, Repository
@@ -44,17 +45,19 @@ async def serve(settings: Settings) -> None:
     plane = Plane(repository, log)
     extension = Extension(repository)
 
-    listener = _listen(settings.host, settings.http_port)
-    servicer = rpc.Servicer(plane, extension, metrics, settings.max_request_rows)
-    grpc_server = rpc.create_server(servicer, settings.host, settings.grpc_port, settings.max_body_bytes)
-    rest_server = http1.Server(
-        Router(plane, metrics, create_application(plane, extension, settings.http_port)),
-        settings.max_body_bytes,
-        settings.max_connections,
-        settings.max_buffered_bytes,
+    listener = _listen(settings.host, settings.http_port, "--http-port")
+    grpc_listener = _listen(settings.host, settings.grpc_port, "--grpc-port")
+    limits = Limits(
+        connections=settings.max_connections,
+        body_bytes=settings.max_body_bytes,
+        buffered_bytes=settings.max_buffered_bytes,
     )
+    router = Router(plane, metrics, create_application(plane, extension, settings.http_port))
+    rest_server = Server(lambda server: http1.Connection(server, router), limits)
+    service = rpc.Service(plane, extension, metrics)
+    grpc_server = Server(lambda server: http2.Connection(server, service.answer), limits)
     log.start()
-    await grpc_server.start()
+    await grpc_server.start(grpc_listener)
     await rest_server.start(listener)
     rotation = asyncio.create_task(_rotate(log, settings.log_rotate_seconds))
     stopped = asyncio.Event()
@@ -72,7 +75,9 @@ async def serve(settings: Settings) -> None:
     )
     await stopped.wait()
 
-    plane.draining = rest_server.draining = True
+    plane.draining = True
+    rest_server.drain()
+    grpc_server.drain()
     logger.info("draining")
     await asyncio.sleep(settings.drain_seconds)
     await asyncio.gather(rest_server.stop(settings.grace_seconds), grpc_server.stop(settings.grace_seconds))
@@ -90,8 +95,8 @@ async def _rotate(log: InferenceLog, seconds: float) -> None:
         log.rotate()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, flag: str) -> socket.socket:
     try:
         return socket.create_server((host, port), backlog=2048)
     except OSError as error:
-        raise ConfigError(f"port {port} of {host} cannot be listened on: change --http-port") from error
+        raise ConfigError(f"port {port} of {host} cannot be listened on: change {flag}") from error

@@ -5,12 +5,12 @@ import math
 import time
 from collections.abc import Sequence
 
+from serving.runtime import json_codec, proto_codec
 from serving.runtime.batching import Batcher, Job
 from serving.runtime.codec import Query
 from serving.runtime.errors import RefusedError
 from serving.runtime.features import FeatureLookup
 from serving.runtime.identity import Identity
-from serving.runtime.json_codec import Decoder, Encoder
 from serving.runtime.model import Array, Arrays, Model
 from serving.runtime.outputs import Outputs
 
@@ -23,8 +23,10 @@ class Version:
         self.label = str(model.version)
         self.max_rows = max_rows
         """Rows that one request may have."""
-        self.decoder = Decoder(model.spec, max_rows)
-        self.encoder = Encoder(model.spec, self.label)
+        self.json_decoder = json_codec.Decoder(model.spec, max_rows)
+        self.json_encoder = json_codec.Encoder(model.spec, self.label)
+        self.grpc_decoder = proto_codec.Decoder(model.spec, max_rows)
+        self.grpc_encoder = proto_codec.Encoder(model.spec, self.label)
         self.batcher = batcher
         self._features = features
 
