@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 __all__ = ["err", "escape", "out", "result", "say", "table", "working"]
 
@@ -28,8 +29,8 @@ def result(value: Any) -> None:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A result for a person; a pipe gets the same columns, apart by tabs."""
     if not out.is_terminal:
-        for row in (columns, *rows):
-            out.print("\t".join(row), soft_wrap=True)
+        # Rich would make spaces of the tabs.
+        out.file.writelines("\t".join(Text.from_markup(cell).plain for cell in row) + "\n" for row in (columns, *rows))
         return
     shown = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:

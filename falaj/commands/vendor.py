@@ -1,5 +1,6 @@
 """`falaj vendor`: bring charts and manifests into the repository's folder, and lock what they are and run."""
 
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from falaj.vendor.folders import VendorError
 from tools import build
 
 VENDOR = ROOT / "vendor"
+_SAFE = re.compile(r"https://|http://(127\.0\.0\.1|localhost)[:/]")
 
 
 def vendor(
@@ -62,6 +64,8 @@ def vendor(
         raise ConfigError(f"{' and '.join(acts)} are different acts: name one")
     if acts and (charts is not None or lock_only):
         raise ConfigError(f"{acts[0]} pulls nothing: leave out --charts and --lock-only")
+    if charts is not None and not _SAFE.match(charts):
+        raise ConfigError(f"--charts is {charts}: name a mirror that is reached by https")
     if dry_run and mirror is None:
         raise ConfigError("--dry-run is for --mirror: name the registry, or use --check")
     if bill is not None:
