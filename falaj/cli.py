@@ -6,7 +6,7 @@ import typer
 
 from core.errors import FalajError
 from falaj import console
-from falaj.commands import audit, check, logs, models, plan, predict, preflight, run, stack, status, vendor
+from falaj.commands import audit, check, compliance, cost, logs, models, plan, predict, preflight, run, stack, status, vendor
 
 app = typer.Typer(
     name="falaj",
@@ -23,6 +23,8 @@ app.command()(plan.plan)
 app.command()(preflight.preflight)
 app.command()(vendor.vendor)
 app.command()(check.check)
+app.command()(compliance.compliance)
+app.command()(cost.cost)
 app.command()(status.status)
 app.command()(run.run)
 app.command()(predict.predict)
