@@ -250,8 +250,9 @@ def _common(args: KyvernoArgs, resource: str, where: Sequence[tuple[str, str]] =
     conditions = [
         ("ours", f"{_label(_OURS['key'])} == '{_OURS['value']}'"),
         ("not-exempt", f"!({_name()} in {_list([*args.exempt, NAMESPACE.name])})"),
-        # What is being deleted must get rid of its finalizers, whatever it is like.
-        ("kept", "!has(object.metadata.deletionTimestamp)"),
+        # What is being deleted must get rid of its finalizers, whatever it is like. Written otherwise, Kyverno would
+        # read the metadata of the pods' template instead, and fail where there is none.
+        ("kept", "!object.?metadata.?deletionTimestamp.hasValue()"),
         *where,
     ]
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}

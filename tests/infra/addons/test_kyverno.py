@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,8 @@ def test_policies_on_pods_also_hold_for_what_makes_pods() -> None:
         (rule,) = spec["matchConstraints"]["resourceRules"]
         assert rule["resources"] == ["pods"]
         assert rule["apiGroups"] == [""]
+        # Derived, "object.metadata" would be that of the pods' template, and an error where there is none.
+        assert not [found for found in spec["matchConditions"] if re.search(r"\bobject\.metadata", found["expression"])]
 
 
 def test_digests_are_asked_for_once_the_lock_has_them() -> None:
