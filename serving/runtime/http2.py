@@ -155,6 +155,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._deaf = False
         self._write_paused = False
+        self._written: list[bytes] = []
         self._expires = server.now + _CALL_S
 
     # What asyncio and the server call.
@@ -539,15 +540,27 @@ class Connection(asyncio.Protocol):
         """Say why, and close."""
         self._deaf = True
         self._write(_goaway(min(self._last_stream, _LARGEST_WINDOW), code))
-        self._transport.close()
+        self._close()
 
     def _close_if_done(self) -> None:
         # Only once no call can come any more: `drain` alone leaves time for those on the way.
         if not self._calls and self._last_stream == _LARGEST_WINDOW:
-            self._transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._flush()
+        self._transport.close()
 
     def _write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
+        """Write with all else that is written in this turn of the event loop: a run answers many calls at once."""
+        if not self._written:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._written.append(data)
+
+    def _flush(self) -> None:
+        data = b"".join(self._written)
+        self._written.clear()
+        if data and not self._transport.is_closing():
             self._transport.write(data)
 
 
