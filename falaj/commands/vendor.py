@@ -85,7 +85,8 @@ def vendor(
 
 def _vendor(stack: Sequence[str] | None, charts: str | None, *, digests: bool, pulls: bool) -> None:
     known = pins()
-    lock = state.current(known, Lock.read(FILE) if FILE.exists() else Lock())
+    # Written before the stacks are planned: a plan reads it.
+    lock = _noted(state.current(known, Lock.read(FILE) if FILE.exists() else Lock()))
     if pulls:
         lock = _pull(known, lock, charts, digests)
     found = _find(stack, known)
