@@ -1,7 +1,7 @@
 """Plain resources from plain data: the plan of a stack, a manifest, a compiled pipeline, a data contract."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,39 @@ from policies.rules.serving import CONTRACT, PIPELINE
 from policies.settings import Settings, read_settings
 
 
-def stack_graph(plan: Mapping[str, Any], section: Mapping[str, Any], today: date) -> Graph:
-    """The graph of a stack.
+def stack_graph(
+    stack: str, resources: Iterable[Resource], section: Mapping[str, Any], contracts: Iterable[Resource], today: date
+) -> Graph:
+    """The graph of a stack: what its program declares, its file, and the contracts of what it is for.
 
     Args:
-        plan: `{"stack", "resources": [{"urn", "type", "name", "inputs"…}]}`, as `falaj plan --json` writes it.
         section: What the stack's file holds under `falaj:stack`.
+        contracts: As `contracts` reads them.
 
     Raises:
         ConfigError: The section has a value that it cannot have.
     """
-    stack = str(plan["stack"])
-    settings = read_settings(section, stack)
-    resources = [from_plan(one) for one in plan["resources"]]
-    return Graph([*resources, stack_resource(stack, section)], settings, today)
-
-
-def stack_resource(stack: str, section: Mapping[str, Any]) -> Resource:
-    """The stack's file, as a resource of its own."""
     place = f"stacks/Pulumi.{stack}.yaml"
-    return Resource(urn=f"urn:file:{place}", type=STACK, name=place, inputs=section, place=place)
+    file = Resource(urn=f"urn:file:{place}", type=STACK, name=place, inputs=section, place=place)
+    return Graph([*resources, file, *contracts], read_settings(section, stack), today)
+
+
+def contracts(root: Path) -> list[Resource]:
+    """The data contracts of a repository: `datasets/*/contract.yaml`.
+
+    Raises:
+        DataError: One of them cannot be read; the message names the line.
+    """
+    return [
+        _file_resource(file.relative_to(root), line, CONTRACT, str(document.get("name")), document)
+        for file in sorted(root.glob("datasets/*/contract.yaml"))
+        for line, document in _documents(file)
+    ]
+
+
+def read_plan(plan: Mapping[str, Any]) -> list[Resource]:
+    """The resources of `{"stack", "resources": [{"urn", "type", "name", "inputs"…}]}`, as `falaj plan --json` has it."""
+    return [from_plan(one) for one in plan["resources"]]
 
 
 def from_plan(document: Mapping[str, Any]) -> Resource:
@@ -79,7 +92,7 @@ def file_graph(file: Path, settings: Settings, today: date) -> Graph:
     if len(documents) == 1 and isinstance(documents[0][1].get("resources"), list) and "stack" in documents[0][1]:
         plan = documents[0][1]
         try:
-            return Graph([from_plan(one) for one in plan["resources"]], settings, today)
+            return Graph(read_plan(plan), settings, today)
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{file} is not a plan ({error!r}): write it again by `falaj plan <stack> --json`"

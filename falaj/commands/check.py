@@ -66,7 +66,7 @@ def examined(subject: str, stack: str | None = None, today: date | None = None) 
     """
     from infra.config import KEY
     from infra.plan import read_stack
-    from policies.documents import file_graph, stack_graph
+    from policies.documents import contracts, file_graph, read_plan, stack_graph
     from policies.exceptions import read_exceptions
     from policies.outcome import examine
     from policies.settings import Settings, read_settings
@@ -80,7 +80,8 @@ def examined(subject: str, stack: str | None = None, today: date | None = None) 
     from falaj.commands.plan import graph
 
     section = read_stack(ROOT, subject)[f"falaj:{KEY}"]
-    return examine(subject, stack_graph(graph(subject).document(), section, day), exceptions)
+    resources = read_plan(graph(subject).document())
+    return examine(subject, stack_graph(subject, resources, section, contracts(ROOT), day), exceptions)
 
 
 def _stacks() -> list[str]:

@@ -56,9 +56,10 @@ def _of_plan(plan: dict[str, Any], stack: str, root: Path, prices: "Prices") -> 
     from infra.config import KEY
     from infra.plan import read_stack
     from policies.cost import estimate
-    from policies.documents import stack_graph
+    from policies.documents import read_plan, stack_graph
 
-    return estimate(stack_graph(plan, read_stack(root, stack)[f"falaj:{KEY}"], date.today()), prices)
+    section = read_stack(root, stack)[f"falaj:{KEY}"]
+    return estimate(stack_graph(stack, read_plan(plan), section, [], date.today()), prices)
 
 
 def _estimate_at(commit: str, stack: str, prices: "Prices") -> "Estimate":

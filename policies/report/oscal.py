@@ -8,7 +8,7 @@ from policies.engine import Status
 from policies.outcome import Outcome
 from policies.report.evidence import NONE, ControlEvidence, RuleEvidence, by_framework, by_rule, digest
 
-VERSION = "1.1.3"
+VERSION = "1.2.1"
 _SPACE = uuid.UUID("6f4d3f5e-0c4b-5c7e-9a51-2f6a7a3c9d10")
 """Namespace of the names from which ids are made, so that equal outcomes give equal ids."""
 

@@ -8,7 +8,7 @@ from policies.catalogue import Language
 from policies.engine import Status
 from policies.outcome import Outcome, remedy
 from policies.report.evidence import by_framework, by_resource, by_rule, digest
-from policies.report.wording import WORDS, title
+from policies.report.wording import WORDS, reference, title
 from policies.rules import BY_ID
 
 _STATUSES = (Status.PASS, Status.FAIL, Status.EXCEPTED, Status.UNKNOWN)
@@ -30,6 +30,7 @@ def page(outcome: Outcome, language: Language) -> str:
         faults=outcome.of(Status.FAIL),
         unknown=outcome.of(Status.UNKNOWN),
         title=lambda rule: title(rule, language),
+        reference=lambda text: reference(text, language),
         remedy=lambda one: remedy(outcome, one),
         rule_of=BY_ID.__getitem__,
     )

@@ -45,6 +45,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "expires": "Until",
         "setting": "Setting",
         "judged": "judged",
+        "of_rules": "Rules",
         "problems": "What is wrong with exceptions",
         "nothing": "Nothing.",
         "all_met": "All that was judged is met.",
@@ -90,6 +91,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "expires": "حتى",
         "setting": "الإعداد",
         "judged": "حُكم عليها",
+        "of_rules": "القواعد",
         "problems": "الخلل في الاستثناءات",
         "nothing": "لا شيء.",
         "all_met": "كل ما حُكم عليه مستوفى.",
@@ -111,3 +113,20 @@ def _arabic() -> Mapping[str, str]:
 def title(rule: Rule, language: Language) -> str:
     """A rule's title."""
     return _arabic()[rule.id] if language == "ar" else rule.title
+
+
+_REFERENCES = (
+    ("Articles ", "المواد "),
+    ("Article ", "المادة "),
+    ("Sections ", "الأقسام "),
+    (" and ", " و"),
+    (" to ", " إلى "),
+)
+
+
+def reference(text: str, language: Language) -> str:
+    """The number of a control as the language writes it."""
+    if language == "ar":
+        for english, arabic in _REFERENCES:
+            text = text.replace(english, arabic)
+    return text

@@ -1,0 +1,135 @@
+"""The rules as a pack of Pulumi's CrossGuard: one policy a rule, the same findings as `falaj check`.
+
+Each resource is told as the program declares it; when the engine has all, the graph is judged once, and each policy
+reports its share. What is known only once it exists is told by the policy `not-known`, which stops nothing.
+"""
+
+import sys
+from datetime import date
+from pathlib import Path
+
+import yaml
+from pulumi_policy import (
+    EnforcementLevel,
+    PolicyPack,
+    PolicyResource,
+    ReportViolation,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    Severity,
+    StackValidationArgs,
+    StackValidationPolicy,
+)
+
+PACK = Path(__file__).resolve().parent
+ROOT = PACK.parent.parent
+# The engine runs this file with its own folder first; what it stands on lies above.
+sys.path[:0] = [str(ROOT), str(PACK)]
+
+from adapter import related, resource  # noqa: E402
+
+from policies.documents import contracts, stack_graph  # noqa: E402
+from policies.engine import Status  # noqa: E402
+from policies.exceptions import read_exceptions  # noqa: E402
+from policies.model import Resource, Rule  # noqa: E402
+from policies.outcome import Outcome, examine, remedy  # noqa: E402
+from policies.rules import RULES  # noqa: E402
+from policies.settings import read_settings  # noqa: E402
+
+_SECTION = "falaj:stack"
+
+
+class _Stack:
+    """What the engine has told, and what the rules say of it."""
+
+    def __init__(self) -> None:
+        self.policies: dict[str, StackValidationPolicy] = {}
+        self._declared: dict[str, Resource] = {}
+        self._name = ""
+        self._outcome: Outcome | None = None
+
+    def tell(self, args: ResourceValidationArgs, _report: ReportViolation) -> None:
+        if not self._name:
+            # A URN is the first to say which stack it is; the levels are asked for after that.
+            self._name = args.urn.split("::")[0].rpartition(":")[2]
+            for rule in read_settings(_section(self._name), self._name).policies.advisory:
+                if rule in self.policies:
+                    self.policies[rule].enforcement_level = EnforcementLevel.ADVISORY
+        self._declared[args.urn] = resource(args)
+        self._outcome = None
+
+    def outcome(self, args: StackValidationArgs) -> Outcome:
+        if self._outcome is None:
+            told: list[PolicyResource] = args.resources
+            found = [related(self._declared[one.urn], one) for one in told if one.urn in self._declared]
+            graph = stack_graph(self._name, found, _section(self._name), contracts(ROOT), date.today())
+            self._outcome = examine(self._name, graph, read_exceptions(ROOT / "exceptions"))
+        return self._outcome
+
+
+def _section(stack: str) -> dict[str, object]:
+    document = yaml.safe_load((ROOT / "stacks" / f"Pulumi.{stack}.yaml").read_text())
+    found: dict[str, object] = document["config"][_SECTION]
+    return found
+
+
+def _policy(rule: Rule, stack: _Stack) -> StackValidationPolicy:
+    def validate(args: StackValidationArgs, report: ReportViolation) -> None:
+        outcome = stack.outcome(args)
+        for one in outcome.judgements:
+            if one.rule.id == rule.id and one.status is Status.FAIL:
+                text = "; ".join(one.messages)
+                report(f"{one.resource.type}::{one.resource.name}: {text}. {remedy(outcome, one)}", one.resource.urn)
+
+    return StackValidationPolicy(
+        name=rule.id,
+        description=rule.title,
+        validate=validate,
+        enforcement_level=EnforcementLevel.MANDATORY,
+        severity=Severity(rule.severity.value),
+        remediation_steps=rule.remedy,
+        tags=list(rule.controls),
+    )
+
+
+def _not_known(stack: _Stack) -> StackValidationPolicy:
+    def validate(args: StackValidationArgs, report: ReportViolation) -> None:
+        for one in stack.outcome(args).of(Status.UNKNOWN):
+            text = "; ".join(one.messages)
+            report(f"{one.rule.id}: {one.resource.type}::{one.resource.name}: {text}", one.resource.urn)
+
+    return StackValidationPolicy(
+        name="not-known",
+        description="Rules that cannot be judged from what is at hand",
+        validate=validate,
+        enforcement_level=EnforcementLevel.ADVISORY,
+    )
+
+
+def _exceptions(stack: _Stack) -> StackValidationPolicy:
+    def validate(args: StackValidationArgs, report: ReportViolation) -> None:
+        for problem in stack.outcome(args).problems:
+            report(problem, None)
+
+    return StackValidationPolicy(
+        name="exceptions",
+        description="Exceptions are in date and needed",
+        validate=validate,
+        enforcement_level=EnforcementLevel.MANDATORY,
+    )
+
+
+def main() -> None:
+    """Serve the pack to the engine."""
+    stack = _Stack()
+    stack.policies = {rule.id: _policy(rule, stack) for rule in RULES}
+    listener = ResourceValidationPolicy(
+        name="resources",
+        description="Takes note of each resource",
+        validate=stack.tell,
+        enforcement_level=EnforcementLevel.ADVISORY,
+    )
+    PolicyPack(name="falaj", policies=[listener, *stack.policies.values(), _not_known(stack), _exceptions(stack)])
+
+
+main()
