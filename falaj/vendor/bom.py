@@ -26,7 +26,7 @@ _Package = tuple[str, str]
 def bill(lock: Lock, pins: Pins, uv_lock: Path) -> str:
     """The bill as JSON of CycloneDX 1.6; it has no time and no random number, so that equal locks give equal bills.
 
-    Python packages are those of a run, without the tools of development, for every platform that uv.lock covers.
+    Python packages are those of the images, without the tools of development, for every platform that uv.lock covers.
 
     Raises:
         ConfigError: uv.lock cannot be read.
@@ -122,6 +122,7 @@ def _packages(uv_lock: Path) -> dict[_Package, list[_Package]]:
 def _needs(package: dict[str, Any], known: dict[str, dict[str, Any]]) -> list[_Package]:
     """What a package depends on, with any of its extras: the lock has those alone that something asks for."""
     groups = [package.get("dependencies", []), *package.get("optional-dependencies", {}).values()]
+    groups += [needs for name, needs in package.get("dev-dependencies", {}).items() if name != "dev"]
     # A need without a version has one; a package that the project overrides away is not in the lock.
     return sorted(
         {

@@ -39,7 +39,7 @@ def test_everything_that_is_locked_is_in_it() -> None:
         versions.setdefault(package["name"], set()).add(package["version"])
     # Where Pythons of their own take versions of their own, all of them; and no tool of development.
     assert len(versions["numpy"]) > 1
-    for name in ("numpy", "torch"):
+    for name in ("numpy", "torch", "jupyterhub", "onnxruntime-gpu"):
         found = {part["version"] for part in parts.values() if part.get("purl", "").startswith(f"pkg:pypi/{name}@")}
         assert found == versions[name]
     assert not [name for name in parts if name.startswith(("pypi/pytest@", "pypi/ruff@", "pypi/falaj@"))]
