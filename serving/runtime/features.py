@@ -23,6 +23,7 @@ from serving.runtime.model import DTYPES, Array, Arrays
 
 _LOOKUPS_AT_ONCE = 4
 _REASONS_SHOWN = 5
+_TIME_ZERO = "1970-01-01T00:00:00Z"
 
 Done = Callable[[Arrays | RefusedError], None]
 logger = logging.getLogger("falaj.features")
@@ -71,7 +72,10 @@ class FeatureServer:
         try:
             document = orjson.loads(response.content)
             names, results = document["metadata"]["feature_names"], document["results"]
-            return {name: (result["values"], result["statuses"]) for name, result in zip(names, results, strict=True)}
+            return {
+                name: (result["values"], result["statuses"], result["event_timestamps"])
+                for name, result in zip(names, results, strict=True)
+            }
         except (orjson.JSONDecodeError, LookupError, TypeError, ValueError) as error:
             raise unavailable("the feature server's answer is not one of Feast's") from error
 
@@ -169,7 +173,8 @@ class FeatureLookup:
         """Arrays of the spec's inputs, and (n,) of the entities that the store does not know.
 
         Feast tells an unknown entity from a known one without a value: NOT_FOUND is unknown, NULL_VALUE is missing,
-        OUTSIDE_MAX_AGE is older than the view's time to live and counts as unknown.
+        OUTSIDE_MAX_AGE is older than the view's time to live and counts as unknown. From Redis it gives for an unknown
+        one values that are missing, of the time zero.
         """
         unknown = np.zeros(rows, bool)
         arrays = []
@@ -178,8 +183,9 @@ class FeatureLookup:
             for position, column in enumerate(tensor.columns):
                 if column not in found:
                     raise unavailable(f"the feature service {self._spec.features.service} does not give {column}")
-                values, statuses = found[column]
+                values, statuses, times = found[column]
                 unknown |= np.array([status in ("NOT_FOUND", "OUTSIDE_MAX_AGE") for status in statuses])
+                unknown |= np.array([time == _TIME_ZERO for time in times])
                 if tensor.datatype == "BYTES":
                     array[:, position] = ["" if value is None else str(value) for value in values]
                 else:

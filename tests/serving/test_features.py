@@ -50,14 +50,19 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(1)
         ids = call["entities"]["person_id"]
         rows = [self.server.rows.get(identity) for identity in ids]
-        results: list[dict[str, Any]] = [{"values": ids, "statuses": ["PRESENT"] * len(ids)}]
+        known, never = "2020-01-01T00:00:00Z", "1970-01-01T00:00:00Z"
+        times = [never if row is None else known for row in rows]
+        results: list[dict[str, Any]] = [
+            {"values": ids, "statuses": ["PRESENT"] * len(ids), "event_timestamps": [never] * len(ids)}
+        ]
+        absent = "PRESENT" if self.server.mode == "redis" else "NOT_FOUND"
         for position in range(3):
             values = [None if row is None else row[position] for row in rows]
             statuses = [
-                "NOT_FOUND" if row is None else "NULL_VALUE" if value is None else "PRESENT"
+                absent if row is None else "NULL_VALUE" if value is None else "PRESENT"
                 for row, value in zip(rows, values, strict=True)
             ]
-            results.append({"values": values, "statuses": statuses})
+            results.append({"values": values, "statuses": statuses, "event_timestamps": times})
         answer = json.dumps({"metadata": {"feature_names": ["person_id", *COLUMNS]}, "results": results}).encode()
         if self.server.mode == "nonsense":
             answer = b"[]"
@@ -127,7 +132,11 @@ def test_ids_over_grpc(joined: Runtime) -> None:
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_unknown_ids_are_named_by_position_alone(joined: Runtime) -> None:
+@pytest.mark.parametrize("mode", ["ok", "redis"])
+def test_unknown_ids_are_named_by_position_alone(
+    store: FeatureServer, joined: Runtime, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(store, "mode", mode)
     answer = ask(joined, "784-1", "784-9")
     assert answer.status_code == 404
     assert "1 of 2 ids" in answer.json()["error"]
