@@ -140,15 +140,13 @@ def _machine_image(resource: Resource, _graph: Graph) -> Faults:
 
 
 def _signed(_resource: Resource, graph: Graph) -> Faults:
-    """Where a key that signs images is named, an ImageValidatingPolicy with it asks for signatures."""
+    """Where a key that signs images is named, a ClusterPolicy that verifies images with it asks for signatures."""
     admission = graph.settings.admission
     if admission is None or admission.public_key is None:
         return
     key = "".join(admission.public_key.split())
-    for policy in graph.of("kubernetes:policies.kyverno.io/*"):
-        if policy.type.endswith(":ImageValidatingPolicy") and key in "".join(
-            str(policy.inputs).replace("\\n", "").split()
-        ):
+    for policy in graph.of("kubernetes:kyverno.io/v1:ClusterPolicy"):
+        if key in "".join(str(policy.inputs).replace("\\n", "").split()):
             return
     yield "images are to be signed, and nothing asks for signatures"
 
@@ -240,10 +238,7 @@ RULES: tuple[Rule, ...] = (
         id="admission-enforced",
         title="In production, admission policies refuse",
         severity=_HIGH,
-        types=(
-            "kubernetes:policies.kyverno.io/v1:ImageValidatingPolicy",
-            "kubernetes:policies.kyverno.io/v1:ValidatingPolicy",
-        ),
+        types=("kubernetes:policies.kyverno.io/v1:ValidatingPolicy",),
         why="A policy that lets pass protects nothing.",
         remedy="Set admission.mode to enforce in stacks/Pulumi.<stack>.yaml.",
         controls=SUPPLY,
