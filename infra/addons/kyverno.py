@@ -127,26 +127,41 @@ def policies(args: KyvernoArgs, registry: str) -> dict[str, Values]:
 
 
 def signatures(args: KyvernoArgs, registry: str) -> Values | None:
-    """Specification of the ImageValidatingPolicy; None where signatures are not asked for.
+    """Specification of the ClusterPolicy on signatures; None where they are not asked for.
 
-    No transparency log is asked: it would be outside the country.
+    The newer kind for it, ImageValidatingPolicy, always asks Sigstore's servers first, which are outside the country;
+    this one needs the key alone, and no transparency log.
     """
     key = args.settings.public_key
     if key is None:
         return None
-    cosign = {"key": {"data": key}, "ctlog": {"insecureIgnoreTlog": True, "insecureIgnoreSCT": True}}
+    enforced = args.settings.mode == "enforce"
+    attestor = {
+        "publicKeys": key,
+        "signatureAlgorithm": "sha256",
+        "rekor": {"url": "", "ignoreTlog": True},
+        "ctlog": {"ignoreSCT": True},
+    }
+    checked = {
+        "imageReferences": [f"{registry}/*"],
+        "failureAction": "Enforce" if enforced else "Audit",
+        "required": True,
+        "mutateDigest": False,
+        # Images of others are named by a version, which the registry never lets change.
+        "verifyDigest": False,
+        "attestors": [{"count": 1, "entries": [{"keys": attestor}]}],
+    }
+    ours = {"kinds": ["Pod"], "namespaceSelector": {"matchLabels": {_OURS["key"]: _OURS["value"]}}}
+    rule = {
+        "name": "signed",
+        "match": {"any": [{"resources": ours}]},
+        "exclude": {"any": [{"resources": {"namespaces": sorted({*args.exempt, NAMESPACE.name})}}]},
+        "verifyImages": [checked],
+    }
     return {
-        **_common(args, "pods"),
-        "matchImageReferences": [{"glob": f"{registry}/*"}],
-        "attestors": [{"name": "platform", "cosign": cosign}],
-        "validationConfigurations": {"mutateDigest": False, "verifyDigest": args.locked, "required": True},
-        "validations": [
-            {
-                "expression": "images.containers.map(image, verifyImageSignatures(image, [attestors.platform]))"
-                ".all(found, found > 0)",
-                "message": "an image is signed with the key of admission.public_key",
-            }
-        ],
+        "background": False,
+        "webhookConfiguration": {"failurePolicy": "Fail" if enforced else "Ignore", "timeoutSeconds": 30},
+        "rules": [rule],
     }
 
 
@@ -297,19 +312,19 @@ class Kyverno(pulumi.ComponentResource):
             chart = values(args, cluster.registry("ghcr.io"), list(cluster.pull_secrets(NAMESPACE)))
             needs = [install("kyverno", cluster, NAMESPACE, chart, parent=self, depends_on=needs)]
         registry = cluster.registry("").rstrip("/")
-        specs = {key: ("ValidatingPolicy", spec) for key, spec in policies(args, registry).items()}
+        specs = {key: (API, "ValidatingPolicy", spec) for key, spec in policies(args, registry).items()}
         signed = signatures(args, registry)
         if signed is not None:
-            specs["falaj-signatures"] = ("ImageValidatingPolicy", signed)
+            specs["falaj-signatures"] = ("kyverno.io/v1", "ClusterPolicy", signed)
         self.ready = [
             CustomResource(
                 key,
-                api_version=API,
+                api_version=version,
                 kind=kind,
                 metadata=ObjectMetaArgs(name=key),
                 spec=spec,
                 opts=ResourceOptions(parent=self, provider=cluster.provider, depends_on=needs),
             )
-            for key, (kind, spec) in specs.items()
+            for key, (version, kind, spec) in specs.items()
         ]
         self.register_outputs({})

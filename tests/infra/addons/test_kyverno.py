@@ -23,11 +23,6 @@ def arguments(**changed: Any) -> KyvernoArgs:
     return KyvernoArgs(**{**fields, **changed})
 
 
-def every(args: KyvernoArgs) -> list[dict[str, Any]]:
-    signed = kyverno.signatures(args, REGISTRY)
-    return [*kyverno.policies(args, REGISTRY).values(), *([signed] if signed else [])]
-
-
 def expressions(spec: dict[str, Any]) -> str:
     return " ".join(validation["expression"] for validation in spec["validations"])
 
@@ -35,11 +30,17 @@ def expressions(spec: dict[str, Any]) -> str:
 @pytest.mark.parametrize(("mode", "action", "failure"), [("audit", "Audit", "Ignore"), ("enforce", "Deny", "Fail")])
 def test_auditing_refuses_nothing_even_where_kyverno_fails(mode: str, action: str, failure: str) -> None:
     args = arguments(settings=Admission.model_validate({"mode": mode, "public_key": KEY}))
-    assert {(*spec["validationActions"], spec["failurePolicy"]) for spec in every(args)} == {(action, failure)}
+    specs = kyverno.policies(args, REGISTRY).values()
+    assert {(*spec["validationActions"], spec["failurePolicy"]) for spec in specs} == {(action, failure)}
+    signed = kyverno.signatures(args, REGISTRY)
+    assert signed is not None
+    assert signed["webhookConfiguration"]["failurePolicy"] == failure
+    (rule,) = signed["rules"]
+    assert [checked["failureAction"] for checked in rule["verifyImages"]] == [action.replace("Deny", "Enforce")]
 
 
 def test_what_is_not_the_platforms_or_makes_its_nodes_is_left_alone() -> None:
-    for spec in every(arguments(settings=Admission(public_key=KEY))):
+    for spec in kyverno.policies(arguments(), REGISTRY).values():
         conditions = {condition["name"]: condition["expression"] for condition in spec["matchConditions"]}
         assert "'app.kubernetes.io/managed-by'" in conditions["ours"]
         assert "['karpenter', 'kyverno']" in conditions["not-exempt"]
@@ -72,15 +73,21 @@ def test_digests_are_asked_for_once_the_lock_has_them() -> None:
     assert f"c.image.startsWith('{REGISTRY}/')" in without
 
 
-def test_signatures_are_checked_with_the_stacks_key_and_no_log_outside() -> None:
+def test_signatures_are_checked_with_the_stacks_key_and_no_server_outside() -> None:
     assert kyverno.signatures(arguments(), REGISTRY) is None
     spec = kyverno.signatures(arguments(settings=Admission(public_key=KEY)), REGISTRY)
     assert spec is not None
-    (attestor,) = spec["attestors"]
-    assert attestor["cosign"]["key"]["data"] == KEY
-    assert attestor["cosign"]["ctlog"]["insecureIgnoreTlog"] is True
-    assert spec["validationConfigurations"]["required"] is True
-    assert spec["matchImageReferences"] == [{"glob": f"{REGISTRY}/*"}]
+    (rule,) = spec["rules"]
+    (checked,) = rule["verifyImages"]
+    assert checked["imageReferences"] == [f"{REGISTRY}/*"]
+    assert checked["required"] is True
+    ((entry,),) = [attestor["entries"] for attestor in checked["attestors"]]
+    assert entry["keys"]["publicKeys"] == KEY
+    assert entry["keys"]["rekor"]["ignoreTlog"] is True
+    assert entry["keys"]["ctlog"]["ignoreSCT"] is True
+    assert rule["exclude"]["any"][0]["resources"]["namespaces"] == ["karpenter", "kyverno"]
+    (matched,) = rule["match"]["any"]
+    assert matched["resources"]["namespaceSelector"]["matchLabels"] == {"app.kubernetes.io/managed-by": "falaj"}
 
 
 def test_the_clouds_registry_is_read_only_where_signatures_are_asked_for() -> None:
