@@ -179,7 +179,7 @@ class Admission(Model):
     mode: Literal["audit", "enforce"] = "enforce"
     """`audit` lets pass and reports."""
     public_key: Annotated[str, Field(pattern=_PUBLIC_KEY)] | None = None
-    """PEM of the key that signs images; absent means that signatures are not asked for."""
+    """PEM of the key that signs every image of the registry, mirrored ones too; absent means that none is asked for."""
     replicas: Annotated[int, Field(ge=1, le=5)] = 1
     """Of its webhooks: with one, nothing can be created while it restarts."""
 
