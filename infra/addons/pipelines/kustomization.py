@@ -177,6 +177,9 @@ class Kustomization:
             _value("V2_DRIVER_IMAGE", f"{ghcr}/kubeflow/kfp-driver:{version}"),
             _value("V2_LAUNCHER_IMAGE", f"{ghcr}/kubeflow/kfp-launcher:{version}"),
             _configured("COMPILED_PIPELINE_SPEC_PATCH", "workflowPatch"),
+            # It does not start without an address for version 1's visualizations; nothing listens there.
+            _value("ML_PIPELINE_VISUALIZATIONSERVER_SERVICE_HOST", "localhost"),
+            _value("ML_PIPELINE_VISUALIZATIONSERVER_SERVICE_PORT", "9"),
             *secret_variables(self.objects),
         ]
         volumes, mounts = self.files
