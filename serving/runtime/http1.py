@@ -101,6 +101,8 @@ class Connection(asyncio.Protocol):
         self._in_head = True
         self._template: _Template | None = None
         self._lessons = _LESSONS
+        self._unparsed = 0
+        """What is missing of the body of a request that asks for an upgrade."""
         self._completed: list[Exchange] = []
         """What the chunk that is being parsed made whole."""
         self._deaf = False
@@ -124,6 +126,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        if self._unparsed:
+            self._take_unparsed(data)
+            return
         fresh = self._arriving is None
         if fresh and self._template is not None and self._current is None:
             exchange = self._template.match(data, self)
@@ -137,9 +142,8 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except HttpParserUpgrade:
-            # Nothing is upgraded here: the request is answered as it is, and what follows it is not HTTP.
-            self._deaf = True
+        except HttpParserUpgrade as upgrade:
+            self._take_unparsed(data[upgrade.args[0] :])
         except HttpParserError:
             self._fail(RefusedError(400, "this is not HTTP/1.1"))
         if self._in_head and self._head_bytes > MAX_URL_BYTES + MAX_HEADER_BYTES:
@@ -191,6 +195,8 @@ class Connection(asyncio.Protocol):
             and self._parser.get_http_version() == "1.1"
             and not self._parser.should_upgrade()
         )
+        if self._parser.should_upgrade():
+            self._unparsed = int(dict(exchange.headers).get(b"content-length", b"0"))
         try:
             self._check(exchange)
         except RefusedError as refused:
@@ -215,6 +221,8 @@ class Connection(asyncio.Protocol):
             exchange.refused = unavailable("the runtime has too many requests on the way")
 
     def on_message_complete(self) -> None:
+        if self._unparsed:
+            return
         self._in_head, self._head_bytes = True, 0
         exchange, self._arriving = self._arriving, None
         if exchange is None:
@@ -224,6 +232,17 @@ class Connection(asyncio.Protocol):
         self._release()
         self._completed.append(exchange)
         self._take(exchange)
+
+    def _take_unparsed(self, data: bytes) -> None:
+        """Nothing is upgraded here, which a server may do (RFC 9110, 7.8), yet the parser leaves the body to us."""
+        if self._unparsed:
+            body = data[: self._unparsed]
+            self._unparsed -= len(body)
+            self.on_body(body)
+            if self._unparsed:
+                return
+            self.on_message_complete()
+        self._deaf = True
 
     # Answers.
 

@@ -150,24 +150,26 @@ class Encoder:
                     values = [text.encode() for text in values]
                 getattr(described.contents, _CONTENTS[described.datatype]).extend(values)
             return bytes(answer.SerializeToString())
-        key = (end - start, query.id, query.outputs)
-        template = self._templates.get(key)
-        if template is None:
-            if len(self._templates) >= _KNOWN:
-                self._templates.clear()
-            template = self._described(*key, _ID).SerializeToString()
-            if template.count(_ID.encode()) != (2 if query.id is None else 1):
-                # The client's own id looks like what stands for ours.
-                template = self._described(*key, identity.decode()).SerializeToString()
-            else:
-                self._templates[key] = template
-        parts = [template.replace(_ID.encode(), identity)]
+        parts = [self._begin(end - start, query, identity)]
         for output in query.outputs:
             array, tensor = outputs.arrays[output.position][start:end], self._spec.outputs[output.position]
             content = codec.to_binary(array, tensor.datatype)
             # A message may be continued by the bytes of further fields.
             parts += (_RAW_OUTPUT, _varint(len(content)), content)
         return b"".join(parts)
+
+    def _begin(self, rows: int, query: Query, identity: bytes) -> bytes:
+        """The answer's bytes up to its raw contents."""
+        if query.id is not None and _ID in query.id:
+            # What stands for our id must not be found in the client's.
+            return bytes(self._described(rows, query.id, query.outputs, identity.decode()).SerializeToString())
+        key = (rows, query.id, query.outputs)
+        template = self._templates.get(key)
+        if template is None:
+            if len(self._templates) >= _KNOWN:
+                self._templates.clear()
+            template = self._templates[key] = self._described(*key, _ID).SerializeToString()
+        return template.replace(_ID.encode(), identity)
 
     def _described(self, rows: int, identifier: str | None, outputs: tuple[Output, ...], inference_id: str) -> Any:
         """The answer without its values."""
