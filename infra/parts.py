@@ -210,7 +210,7 @@ class Parts(pulumi.ComponentResource):
         if settings.cluster_backup is not None:
             copies = velero.VeleroArgs(
                 settings=settings.cluster_backup,
-                namespaces=[PLATFORM.name, monitoring.NAMESPACE.name, "kubeflow", "notebooks", "serving"],
+                namespaces=[PLATFORM.name, monitoring.NAMESPACE.name, "pipelines", "notebooks", "serving"],
                 snapshot_driver=self._surroundings.snapshot_driver,
                 monitored=monitors is not None,
             )
