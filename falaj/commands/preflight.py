@@ -1,6 +1,6 @@
 """`falaj preflight`: what a stack expects to find before it is brought up, and whether the account has it."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -79,7 +79,9 @@ def _ask(settings: "StackConfig", secrets: list[str], as_json: bool) -> None:
     if not isinstance(settings.substrate, Aws):
         raise ConfigError("--account asks AWS, and substrate.kind is kubernetes: leave it out")
     with console.working(f"asking account {settings.substrate.account_id}"):
-        found = list(obstacles(settings, settings.substrate, secrets, boto3.Session()))
+        # Typed by the name of each service, which is one of several here.
+        session: Any = boto3.Session(region_name=settings.substrate.region)
+        found = list(obstacles(settings, settings.substrate, secrets, session.client))
     if found:
         raise FalajError("the account is not ready:\n" + "\n".join(f"  {obstacle}" for obstacle in found))
     if not as_json:

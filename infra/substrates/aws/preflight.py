@@ -1,7 +1,7 @@
 """What must be true of an account before a stack is brought up in it, asked of the account itself."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -11,25 +11,16 @@ from infra.config.services import Acme
 from infra.substrates.aws.quotas import missing_roles, needs, service_roles, shortfalls
 
 
-class Session(Protocol):
-    """boto3's session."""
-
-    def client(self, service_name: str, region_name: str | None = None) -> Any:
-        """A client of a service."""
-
-
-def obstacles(settings: StackConfig, aws: Aws, secrets: Sequence[str], session: Session) -> Iterator[str]:
+def obstacles(settings: StackConfig, aws: Aws, secrets: Sequence[str], client: Callable[[str], Any]) -> Iterator[str]:
     """What would stop the stack, each with its remedy.
 
     Args:
         secrets: Names of the secrets that people put into Secrets Manager.
+        client: boto3's client of a service, in the stack's region.
 
     Raises:
         ServiceError: The account cannot be asked.
     """
-
-    def client(service: str) -> Any:
-        return session.client(service, region_name=aws.region)
 
     account = _asked("who is asking", lambda: str(client("sts").get_caller_identity()["Account"]))
     if account != aws.account_id:

@@ -1,6 +1,7 @@
 """The preflight, asked of moto's account; quotas, which moto lacks, are tried in test_quotas.py."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import pytest
@@ -32,12 +33,13 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.Session]:
         monkeypatch.setenv(name, "example")
     monkeypatch.setattr(preflight, "shortfalls", lambda *_: [])
     with mock_aws():
-        yield boto3.Session()
+        yield boto3.Session(region_name="me-central-1")
 
 
 def found(session: boto3.Session, config: StackConfig | None = None) -> list[str]:
     config = config or settings()
-    return list(preflight.obstacles(config, aws(config), SECRETS, session))
+    client: Any = session.client
+    return list(preflight.obstacles(config, aws(config), SECRETS, client))
 
 
 def prepare(session: boto3.Session) -> str:
@@ -108,4 +110,4 @@ def test_an_account_that_cannot_be_asked_is_an_error(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(ServiceError, match="who is asking cannot be looked up"):
-        found(boto3.Session())
+        found(boto3.Session(region_name="me-central-1"))
