@@ -50,10 +50,12 @@ def graph(found: StackConfig, stack: str) -> Graph:
             "clients": eks.security_group,
             "key": key,
         }
-        kept: dict[str, Any] = {**arguments, "logs_key": key, "logins": [Login(name="runs", databases=["one", "two"])]}
-        Database("postgresql", DatabaseArgs(settings=stores.postgresql, engine="postgresql", **kept), options)
+        kept: dict[str, Any] = {**arguments, "logs_key": key}
+        models, runs = [Login(name="models", databases=["one", "two"])], [Login(name="runs", databases=["three"])]
+        first = DatabaseArgs(settings=stores.postgresql, engine="postgresql", logins=models, **kept)
+        Database("postgresql", first, options)
         if stores.mysql is not None:
-            Database("mysql", DatabaseArgs(settings=stores.mysql, engine="mysql", **kept), options)
+            Database("mysql", DatabaseArgs(settings=stores.mysql, engine="mysql", logins=runs, **kept), options)
         if stores.cache is not None:
             Cache("cache", CacheArgs(settings=stores.cache, **arguments), options)
 
@@ -183,7 +185,8 @@ def test_secrets_have_a_key_of_the_stack_and_only_the_cache_s_has_a_value_here(
     graphs: dict[str, Graph], stack: str
 ) -> None:
     secrets = of_type(graphs[stack], "secretsmanager/secret:Secret")
-    assert {secret.inputs["name"] for secret in secrets.values()} == {f"falaj-{stack}/runs", f"falaj-{stack}/cache"}
+    expected = {"models", "cache", *(["runs"] if aws(config(stack)).stores.mysql else [])}
+    assert {secret.inputs["name"] for secret in secrets.values()} == {f"falaj-{stack}/{name}" for name in expected}
     for secret in secrets.values():
         assert secret.inputs["kmsKeyId"] == REGION_KEY
         assert "replicas" not in secret.inputs
@@ -200,7 +203,8 @@ def test_every_log_group_is_encrypted_and_there_before_its_writer(graphs: dict[s
         assert group.inputs["kmsKeyId"] == REGION_KEY
         assert group.inputs["retentionInDays"] >= 365
     for instance in of_type(graphs[stack], "rds/instance:Instance").values():
-        paths = {f"/aws/rds/instance/{instance.inputs['identifier']}/{kind}" for kind in ("postgresql", "upgrade")}
+        kinds = instance.inputs["enabledCloudwatchLogsExports"]
+        paths = {f"/aws/rds/instance/{instance.inputs['identifier']}/{kind}" for kind in kinds}
         assert paths == {group.inputs["name"] for group in groups.values() if group.urn in instance.dependencies}
 
 
