@@ -135,6 +135,7 @@ def _clustered(
     settings: StackConfig, substrate: "KubernetesSubstrate", around: "Surroundings", rendered: Path, monitoring: Path
 ) -> None:
     """Everything on a cluster, wherever it stands."""
+    from infra.addons.pipelines.component import KEY_FILE
     from infra.addons.pipelines.settings import FILES
     from infra.parts import Parts
     from infra.workbench import Workbench, WorkbenchArgs
@@ -144,7 +145,14 @@ def _clustered(
     dashboards = _texts(monitoring / "dashboards", "*.json")
     parts = Parts("parts", substrate, settings, rules, dashboards, around, within)
     own = _services(settings, substrate, within)
-    platform = _platform(own, substrate, FILES, substrate.uri(AUDIT_LOG), substrate.uri(LINEAGE))
+    platform = _platform(
+        own,
+        substrate,
+        feature_store=FILES,
+        pseudonym_key_file=KEY_FILE,
+        audit_log=substrate.uri(AUDIT_LOG),
+        lineage_log=substrate.uri(LINEAGE),
+    )
     if platform is not None and own.features is not None:
         arguments = WorkbenchArgs(
             platform=platform,
@@ -163,22 +171,21 @@ def _texts(folder: Path, pattern: str) -> dict[str, str]:
     return {file.name: file.read_text() for file in sorted(folder.glob(pattern))}
 
 
-def _platform(
-    own: _Services, substrate: Substrate, feature_store: str, audit_log: str, lineage_log: str
-) -> Platform | None:
-    """Where steps find everything; None where a service is missing without which no pipeline can run."""
+def _platform(own: _Services, substrate: Substrate, **places: str) -> Platform | None:
+    """Where steps find everything; None where a service is missing without which no pipeline can run.
+
+    Args:
+        places: The fields that each substrate fills in a way of its own.
+    """
     if own.mlflow is None or own.features is None or own.inference is None:
         return None
     return Platform(
         mlflow_url=own.mlflow.url,
         runtime_url=own.inference.url,
-        feature_store=feature_store,
         offline_store=substrate.uri(OFFLINE_FEATURES),
         profiles=substrate.uri(PROFILES),
         model_repository=substrate.uri(MODELS),
-        pseudonym_key_file=substrate.uri(PSEUDONYM_KEY),
-        audit_log=audit_log,
-        lineage_log=lineage_log,
+        **places,
     )
 
 
@@ -214,8 +221,14 @@ def _local(settings: StackConfig, home: Path, monitoring: Path) -> None:
         for service in [*services, gateway]
     }
     pulumi.export("services", {name: service.url for name, service in described.items()})
-    audit_log, lineage_log = str(substrate.layout.audit_log), str(substrate.layout.lineage_log)
-    platform = _platform(own, substrate, own.features.repository if own.features else "", audit_log, lineage_log)
+    platform = _platform(
+        own,
+        substrate,
+        feature_store=own.features.repository if own.features else "",
+        pseudonym_key_file=substrate.uri(PSEUDONYM_KEY),
+        audit_log=str(substrate.layout.audit_log),
+        lineage_log=str(substrate.layout.lineage_log),
+    )
     if platform is not None:
         substrate.describe(Environment(platform=platform, services=described))
         pulumi.export("platform", platform.to_environment())

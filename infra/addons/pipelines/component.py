@@ -39,8 +39,9 @@ from infra.substrates.base import (
 from infra.substrates.cluster import Access, Backend, Cluster, ClusterRoute, IdentitySpec, NamespaceSpec
 
 NAME = "pipelines"
+KEY_FILE = "/var/run/secrets/falaj/key"
 KEY_SECRET = "falaj-pseudonym-key"  # noqa: S105 - the name of a Kubernetes secret
-"""The one step that reads it mounts it by this name; see pipelines/training.py."""
+"""The one step that reads the key mounts it there, by this name; see pipelines/training.py."""
 STEP_READS = (RAW, PSEUDONYM_KEY)
 STEP_WRITES = (
     FEATURE_REGISTRY,

@@ -1,6 +1,7 @@
 """What must be true of an account before a stack is brought up in it, asked of the account itself."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -45,7 +46,7 @@ def _asked(what: str, ask: Callable[[], Any]) -> Any:
 
 def _zones(aws: Aws, ec2: Any) -> Iterator[str]:
     """Zones that are there for this account, and machines that they offer today."""
-    answer = _asked("zones", lambda: ec2.describe_availability_zones(AllAvailabilityZones=True))
+    answer = _asked("zones", partial(ec2.describe_availability_zones, AllAvailabilityZones=True))
     states = {zone["ZoneId"]: zone["State"] for zone in answer["AvailabilityZones"]}
     for zone in aws.zones:
         if states.get(zone) != "available":
@@ -57,7 +58,7 @@ def _zones(aws: Aws, ec2: Any) -> Iterator[str]:
             LocationType="availability-zone-id",
             Filters=[{"Name": "instance-type", "Values": list(pool.instance_types)}],
         )
-        for page in _asked("offered machines", lambda pages=pages: list(pages)):
+        for page in _asked("offered machines", partial(list, pages)):
             for found in page["InstanceTypeOfferings"]:
                 offered.setdefault(found["InstanceType"], set()).add(found["Location"])
         for name in pool.instance_types:
@@ -71,19 +72,19 @@ def _roles(aws: Aws, iam: Any) -> Iterator[str]:
     named |= dict.fromkeys(aws.keys.administrators, "substrate.keys.administrators")
     named |= {aws.deploy_role: "substrate.deploy_role"} if aws.deploy_role else {}
     for arn, key in sorted(named.items()):
-        if not _found(f"role {arn}", lambda arn=arn: iam.get_role(RoleName=arn.rpartition("/")[2]), "NoSuchEntity"):
+        if not _found(f"role {arn}", partial(iam.get_role, RoleName=arn.rpartition("/")[2]), "NoSuchEntity"):
             yield f"{arn} is not there: make the role, or change {key}"
 
 
 def _secrets(names: Sequence[str], manager: Any) -> Iterator[str]:
     for name in names:
         absent = "ResourceNotFoundException"
-        if not _found(f"secret {name}", lambda name=name: manager.describe_secret(SecretId=name), absent):
+        if not _found(f"secret {name}", partial(manager.describe_secret, SecretId=name), absent):
             yield f"secret {name} is not in Secrets Manager: put it there; `falaj preflight` says what it holds"
 
 
 def _hosted_zone(zone: str, hostname: str, route53: Any) -> Iterator[str]:
-    found = _found(f"hosted zone {zone}", lambda: route53.get_hosted_zone(Id=zone), "NoSuchHostedZone")
+    found = _found(f"hosted zone {zone}", partial(route53.get_hosted_zone, Id=zone), "NoSuchHostedZone")
     if not found:
         yield f"hosted zone {zone} is not there: change gateway.public.tls.dns_zone"
         return

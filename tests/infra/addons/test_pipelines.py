@@ -9,14 +9,14 @@ import yaml
 from core.errors import ConfigError
 from core.platform import Platform
 from infra.addons.pipelines import kustomization, settings
-from infra.addons.pipelines.component import CONNECTIONS, STEP_WRITES, Pipelines, PipelinesArgs, namespace
+from infra.addons.pipelines.component import CONNECTIONS, KEY_FILE, STEP_WRITES, Pipelines, PipelinesArgs, namespace
 from infra.config.nodes import Taint
 from infra.config.platform import Pipelines as Settings
 from infra.config.platform import Quota
 from infra.config.services import Size
 from infra.substrates.base import PIPELINE_ARTIFACTS, PSEUDONYM_KEY, SecretKey
 from infra.substrates.cluster import Placement
-from pipelines.training import KEY_SECRET
+from pipelines.training import KEY_MOUNT, KEY_SECRET
 
 SETTINGS = Settings(pool="pipelines", gpu_pool="gpu", step=Size(cpu=1, memory_mib=2048), run_days=3)
 PLATFORM = Platform(
@@ -129,6 +129,7 @@ def test_steps_get_the_platform_and_their_stores_and_the_key_by_name_alone(insta
     assert {"configMapRef": {"name": "falaj-platform"}} in main["envFrom"]
     assert "pseudonym" not in json.dumps(pod)
     assert installed.cluster.secrets[f"pipelines/{KEY_SECRET}"] == {"key": "key"}
+    assert f"{KEY_MOUNT}/key" == KEY_FILE
 
 
 def test_the_identity_of_steps_is_what_the_components_use(installed: Any) -> None:
