@@ -47,7 +47,7 @@ def contracts(root: Path) -> list[Resource]:
 
 
 def read_plan(plan: Mapping[str, Any]) -> list[Resource]:
-    """The resources of `{"stack", "resources": [{"urn", "type", "name", "inputs"…}]}`, as `falaj plan --json` has it."""
+    """The resources of `{"resources": [{"urn", "type", "name", "inputs"…}]}`, as `falaj plan --json` has them."""
     return [from_plan(one) for one in plan["resources"]]
 
 

@@ -23,6 +23,7 @@ from infra.config.platform import (
     Spark,
     Training,
 )
+from infra.config.policies import Policies
 from infra.config.services import FeatureServer, Gateway, Inference, Mlflow, Prometheus, Service, Size
 
 
@@ -71,6 +72,7 @@ class StackConfig(Model):
     cluster_backup: ClusterBackup | None = None
     cost_monitor: CostMonitor | None = None
     sources: Sources = Sources()
+    policies: Policies = Policies()
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:

@@ -15,34 +15,34 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
     """Checks nothing, differs in nothing, creates what it is given."""
 
-    def Handshake(self, request, context):  # type: ignore[no-untyped-def]  # noqa: ANN201, N802
+    def Handshake(self, _request, _context):  # type: ignore[no-untyped-def]  # noqa: N802
         return provider_pb2.ProviderHandshakeResponse()
 
-    def CheckConfig(self, request, context):  # type: ignore[no-untyped-def]  # noqa: ANN201, N802
+    def CheckConfig(self, request, _context):  # type: ignore[no-untyped-def]  # noqa: N802
         return provider_pb2.CheckResponse(inputs=request.news)
 
-    def DiffConfig(self, request, context):  # type: ignore[no-untyped-def]  # noqa: ANN201, N802
+    def DiffConfig(self, _request, _context):  # type: ignore[no-untyped-def]  # noqa: N802
         return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
 
-    def Configure(self, request, context):  # type: ignore[no-untyped-def]  # noqa: ANN201, N802
+    def Configure(self, _request, _context):  # type: ignore[no-untyped-def]  # noqa: N802
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True, acceptResources=True)
 
-    def Check(self, request, context):  # type: ignore[no-untyped-def]  # noqa: ANN201, N802
+    def Check(self, request, _context):  # type: ignore[no-untyped-def]  # noqa: N802
         return provider_pb2.CheckResponse(inputs=request.news)
 
-    def Diff(self, request, context):  # type: ignore[no-untyped-def]  # noqa: ANN201, N802
+    def Diff(self, _request, _context):  # type: ignore[no-untyped-def]  # noqa: N802
         return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
 
-    def Create(self, request, context):  # type: ignore[no-untyped-def]  # noqa: ANN201, N802
+    def Create(self, request, _context):  # type: ignore[no-untyped-def]  # noqa: N802
         return provider_pb2.CreateResponse(id="" if request.preview else "id", properties=request.properties)
 
-    def GetPluginInfo(self, request, context):  # type: ignore[no-untyped-def]  # noqa: ANN201, N802
+    def GetPluginInfo(self, _request, _context):  # type: ignore[no-untyped-def]  # noqa: N802
         return plugin_pb2.PluginInfo(version="99.0.0")
 
-    def Attach(self, request, context):  # type: ignore[no-untyped-def]  # noqa: ANN201, N802
+    def Attach(self, _request, _context):  # type: ignore[no-untyped-def]  # noqa: N802
         return empty_pb2.Empty()
 
-    def Cancel(self, request, context):  # type: ignore[no-untyped-def]  # noqa: ANN201, N802
+    def Cancel(self, _request, _context):  # type: ignore[no-untyped-def]  # noqa: N802
         return empty_pb2.Empty()
 
 

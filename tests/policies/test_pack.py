@@ -1,4 +1,4 @@
-"""The engine's own run of the pack finds what `falaj check` finds, on a program with many faults and on our own stack."""
+"""The engine's own run of the pack finds what `falaj check` finds: on a program with many faults, on our own stack."""
 
 import os
 import re
