@@ -10,7 +10,7 @@ import typer
 from core.audit import AuditLog, open_log
 from core.digest import code_digest, environment_digest
 from core.errors import ConfigError, FalajError
-from falaj import console, environment, sample
+from falaj import console, environment
 from falaj.commands import run as training
 from tools.engine import engine_environment
 
@@ -36,6 +36,9 @@ def up(
         "environment.up", STACK, code=code_digest(), environment=environment_digest()
     )
     if train:
+        # Imported where it is needed: it brings pandas, which takes longer than most commands.
+        from falaj import sample
+
         training.run(SAMPLE, if_changed=True)
         sample.show(running, SAMPLE)
     console.say("")
@@ -56,12 +59,24 @@ def down(
     if (environment.home() / "state").is_dir():
         _pulumi("destroy", "--stack", STACK, "--yes", "--skip-preview", "--refresh")
     if delete_data:
-        shutil.rmtree(environment.home(), ignore_errors=True)
-        console.say(f"deleted {environment.home()}")
+        _delete(environment.home())
         return
     if log is not None:
         log.append("environment.down", STACK)
     console.say(f"data is kept in {environment.home()}")
+
+
+def _delete(folder: Path) -> None:
+    if not folder.exists():
+        console.say(f"nothing to delete: there is no {folder}")
+        return
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise FalajError(
+            f"{error.filename} was not deleted ({error.strerror}): free it, and delete {folder}"
+        ) from error
+    console.say(f"deleted {folder}")
 
 
 def _audit_log() -> AuditLog | None:
