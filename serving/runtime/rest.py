@@ -119,6 +119,8 @@ class Router(Handler):
             # The version that is live now: the head may have come before it was.
             version = self._repository.version(route.model, route.number)
             model, label = route.model, version.label
+            # What would be refused is not even decoded.
+            version.batcher.check_room(1)
             _Inference(exchange, model, version, self).submit(route)
         except RefusedError as refused:
             self.refuse(exchange, model, label, refused)

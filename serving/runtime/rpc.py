@@ -83,6 +83,7 @@ class Service:
             if question is not None and question.fits(message):
                 version = self._plane.repository.version(question.model, question.number)
             if question is not None and version is not None and version is asked:
+                version.batcher.check_room(1)
                 query, arrays, raw = question.query, question.arrays(message), True
             else:
                 request = parse(pb.ModelInferRequest, message)

@@ -41,7 +41,7 @@ class Settings(BaseModel):
         256, ge=1, description="rows of different requests that are run together at most; measured below it"
     )
     max_request_rows: int = Field(1024, ge=1, description="rows that one request may have")
-    max_queued_rows: int = Field(4096, ge=1, description="rows that may wait, a model; above it the answer is 503")
+    max_queued_rows: int = Field(32768, ge=1, description="rows that may wait, a model; above it the answer is 503")
     max_queue_seconds: float = Field(
         1.0, gt=0, description="time that a queue may take to be answered, a model; above it the answer is 503"
     )
