@@ -258,12 +258,12 @@ def test_a_failure_half_way_leaves_the_old_records(folder: Path, monkeypatch: py
     assert online(folder, "L0", "L49")["children"] == [100, 149]
 
 
-def test_another_online_store_is_filled_by_feast(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("features.online.SqliteOnlineStoreConfig", type("AnyOther", (), {}))
+def test_another_kind_of_online_store_is_refused(folder: Path) -> None:
+    store, defined = registered(folder, contract(), records())
+    store.config.online_store.type = "dynamodb"
 
-    assert published(folder, records()).entities == 3
-
-    assert online(folder, "L0", "L1", "L2")["children"] == [0, 1, 2]
+    with pytest.raises(ConfigError, match=r"online_store\.type is dynamodb: use sqlite or redis"):
+        publish(store, defined, records(), "opened", "one")
 
 
 @pytest.fixture
