@@ -4,6 +4,7 @@ from pathlib import Path
 
 from feast import FeatureStore
 from feast.errors import EntityNotFoundException
+from sqlalchemy.exc import OperationalError
 
 from core.errors import ConfigError, ContractError
 from features.definitions import Definitions
@@ -29,7 +30,18 @@ def register(store: FeatureStore, defined: Definitions) -> None:
 
     Raises:
         ContractError: Another contract has an entity of this name with another type.
+        ConfigError: The registry's database cannot be reached, or refuses the user.
     """
+    try:
+        _register(store, defined)
+    except OperationalError as error:
+        raise ConfigError(
+            f"the feature registry cannot be used: {error.orig}; mend registry.path in feature_store.yaml, PGHOST, "
+            "PGUSER and PGPASSWORD"
+        ) from error
+
+
+def _register(store: FeatureStore, defined: Definitions) -> None:
     try:
         known = store.get_entity(defined.entity.name)
     except EntityNotFoundException:
