@@ -5,7 +5,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 	"$$name" -c '$(IS_SUPPORTED)' 2>/dev/null && command -v "$$name" && break; done)
 UV_VERSION := 0.13.8
 UV := .tools/uv/bin/uv
-PACKAGES := __main__.py $(wildcard benchmarks components core falaj features infra monitoring pipelines serving tools)
+PACKAGES := __main__.py $(wildcard benchmarks components core falaj features infra monitoring pipelines policies serving tools)
 # `make up TORCH_BACKEND=cpu` installs PyTorch without its 5 GB of CUDA libraries, from PyTorch's own index.
 TORCH_BACKEND ?=
 
