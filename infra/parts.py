@@ -25,10 +25,14 @@ from infra.addons import (
     logging,
     models,
     monitoring,
+    notebooks,
     opencost,
     scaling,
+    spark,
+    trainer,
     velero,
 )
+from infra.addons.pipelines import component as pipelines
 from infra.config import StackConfig
 from infra.config.services import Certificate, Public
 from infra.substrates.kubernetes.gateway import DATA_PLANE
@@ -210,11 +214,23 @@ class Parts(pulumi.ComponentResource):
         if settings.cluster_backup is not None:
             copies = velero.VeleroArgs(
                 settings=settings.cluster_backup,
-                namespaces=[PLATFORM.name, monitoring.NAMESPACE.name, "pipelines", "notebooks", "serving"],
+                namespaces=[PLATFORM.name, monitoring.NAMESPACE.name, *self._tenants()],
                 snapshot_driver=self._surroundings.snapshot_driver,
                 monitored=monitors is not None,
             )
             velero.Velero("velero", self._substrate, copies, monitors, self._opts)
+
+    def _tenants(self) -> list[str]:
+        """Namespaces of what people make."""
+        settings = self._settings
+        parts = {
+            pipelines.NAME: settings.pipelines,
+            models.NAMESPACE: settings.serving,
+            trainer.JOBS: settings.training,
+            spark.JOBS: settings.spark,
+            notebooks.NAME: settings.notebooks,
+        }
+        return [namespace for namespace, part in parts.items() if part is not None]
 
     def _scaling(self) -> None:
         scaling.MetricsServer("metrics-server", self._substrate, self._replicas, self._opts)

@@ -22,7 +22,7 @@ from tests.storage.servers import Cache, Database, ObjectStore
 def connection(online: Cache) -> str:
     """As a binding writes it."""
     kind = "redis" if len(online.ports) == 1 else "redis_cluster"
-    options = ["ssl=true", "username=${REDIS_USERNAME}", "password=${REDIS_PASSWORD}"]
+    options = ["ssl=true", "username=${REDIS_USERNAME}", 'password="${REDIS_PASSWORD}"']
     return f"{kind}:" + ",".join([f"localhost:{online.ports[0]}", *options, f"ssl_ca_certs={online.authority}"])
 
 

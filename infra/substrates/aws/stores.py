@@ -116,7 +116,7 @@ class Stores:
         if cache is None:
             raise ConfigError("online features need substrate.stores.cache: add it")
         kind = "redis_cluster" if cache.clustered else "redis"
-        options = ["ssl=true", "username=${REDIS_USERNAME}", "password=${REDIS_PASSWORD}"]
+        options = ["ssl=true", "username=${REDIS_USERNAME}", 'password="${REDIS_PASSWORD}"']
         return StoreBinding(
             uri=f"{kind}:" + ",".join([f"${{REDIS_HOST}}:{PORT}", *options]),
             environment={"REDIS_HOST": cache.address},

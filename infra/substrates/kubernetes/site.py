@@ -113,7 +113,7 @@ def _mysql(server: MysqlServer, store: Store) -> StoreBinding:
 
 def _redis(server: RedisServer) -> StoreBinding:
     authority = _authority("redis", server.authority)
-    options = ["ssl=true", "username=${REDIS_USERNAME}", "password=${REDIS_PASSWORD}"]
+    options = ["ssl=true", "username=${REDIS_USERNAME}", 'password="${REDIS_PASSWORD}"']
     options += [f"ssl_ca_certs={authority[0].path}"] if authority else []
     return StoreBinding(
         uri="redis:" + ",".join([f"{server.host}:{server.port}", *options]),
