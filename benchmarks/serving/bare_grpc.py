@@ -3,7 +3,6 @@
 Used by compare.py. Run as: python bare_grpc.py PORT
 """
 
-import asyncio
 import sys
 from typing import Any
 

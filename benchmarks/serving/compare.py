@@ -1,185 +1,125 @@
-"""Requests a second of the runtime against the raw ONNX Runtime session and a stock KServe server, in one run.
+"""The runtime against a stock KServe server, a bare grpc.aio server and the raw ONNX Runtime session, in one run.
 
-    python benchmarks/serving/compare.py [--rounds 3] [--seconds 2]
+    python benchmarks/serving/compare.py [--rounds 3] [--seconds 2] [--only trees]
 
-The server has core 0, wrk has core 1, each server one process and one thread in the graph. The rounds are
+The server has core 0, the load has core 1, each server one process and one thread in the graph. The rounds are
 interleaved, so that a slow minute of the machine hits all alike; what counts is the ratio of the medians. The
-runtime's validation, metrics and inference log are on. Writes RESULTS.md beside this file.
+runtime's validation, metrics and inference log are on. Needs wrk and h2load (Debian and Ubuntu: apt-get install wrk
+nghttp2-client). Writes RESULTS.md and results.svg beside this file.
 """
 
 import argparse
-import datetime as dt
-import json
 import os
-import platform
 import pstats
-import re
 import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
+import load
 import models
 import numpy as np
 import onnxruntime as ort
-import psutil
+import report
+import servers
+from load import Load
+from report import Case, Results
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-MODELS = {"trees": "100 trees of depth 3, 16 columns", "mlp": "MLP 128-1024-1024-2"}
 ROWS = (1, 32)
-CONCURRENCY = (1, 16, 64)
-PORTS = {"ours": 18480, "stock": 18484}
-_START_S = 60
-
-Case = tuple[str, int, int]
-
-
-@dataclass(frozen=True)
-class Load:
-    """What wrk saw: requests a second, and latency in ms; and the server's own CPU time a request, in µs."""
-
-    rate: float
-    p50: float
-    p99: float
-    cpu: float
+CLIENTS = (1, 16, 64)
+_VARIANTS = 32
+_CROWD = 1000
+"""Clients of the overload: more than a batch holds, fewer than the connections that are allowed."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
+    parser.add_argument("--only", choices=list(models.TITLES), help="one of the models alone")
     arguments = parser.parse_args()
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is missing: install it (Debian and Ubuntu: apt-get install wrk), it makes the load")
+    for program, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
+        if shutil.which(program) is None:
+            sys.exit(f"{program} is missing: install it (Debian and Ubuntu: apt-get install {package}), it makes load")
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("two cores are needed: one for the server, one for the load")
+    results: Results = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="falaj-bench-") as name:
         folder = Path(name)
-        for model in MODELS:
+        for model in [arguments.only] if arguments.only else models.TITLES:
             models.export(model, folder / model / models.NAME / "1")
             (folder / model / models.NAME / "live.json").write_text('{"live": 1, "previous": null}')
-        raw = {(model, rows): raw_rate(folder, model, rows) for model in MODELS for rows in ROWS}
-        results: dict[tuple[str, Case], list[Load]] = defaultdict(list)
-        for model in MODELS:
-            with ours(folder, model) as mine, stock(folder, model) as other:
-                processes = {"ours": mine, "stock": other}
-                cases = [(model, rows, clients) for rows in ROWS for clients in CONCURRENCY]
-                for server in PORTS:
-                    measure(folder, server, processes[server], (model, 1, 16), 1)
-                for number in range(arguments.rounds):
-                    for case in cases:
-                        for server in PORTS:
-                            results[server, case].append(
-                                measure(folder, server, processes[server], case, arguments.seconds)
-                            )
-                    print(f"{model}: round {number + 1} of {arguments.rounds} done", file=sys.stderr)
-        medians = {key: median(loads) for key, loads in results.items()}
-        shares = profile(folder, arguments.seconds * 2)
-    report = render(raw, medians, shares, arguments)
-    (HERE / "RESULTS.md").write_text(report)
-    print(report)
+            compare(folder, model, arguments.rounds, arguments.seconds, results)
+        shares = {} if arguments.only == "mlp" else profile(folder, arguments.seconds * 2)
+    medians = {case: _median(loads) for case, loads in results.items()}
+    text = report.render(medians, shares, arguments.rounds, arguments.seconds)
+    (report.HERE / "RESULTS.md").write_text(text)
+    report.plot(medians, report.HERE / "results.svg")
+    print(text)
 
 
-def raw_rate(folder: Path, model: str, rows: int) -> float:
-    """Runs a second of the bare session on core 0."""
+def compare(folder: Path, model: str, rounds: int, seconds: int, results: Results) -> None:
+    """Measure one model's cases in interleaved rounds."""
+    with (
+        servers.ours(folder, model) as ours,
+        servers.stock(folder, model) as stock,
+        servers.bare_grpc() as bare,
+    ):
+        cases: dict[Case, Callable[[], Load]] = {}
+        for rows in ROWS:
+            cases[Case("raw", model, rows, 1, "session")] = lambda rows=rows: raw(folder, model, rows)
+            for clients in CLIENTS:
+                for name, server in (("ours", ours), ("stock", stock)):
+                    cases[Case(name, model, rows, clients, "json")] = lambda at=(server, model, rows, clients): (
+                        load.http(folder, *at, seconds)
+                    )
+            for kind in ("gateway", "binary"):
+                cases[Case("ours", model, rows, 64, kind)] = lambda rows=rows, kind=kind: load.http(
+                    folder, ours, model, rows, 64, seconds, kind=kind
+                )
+            for name, server in (("ours", ours), ("bare", bare)):
+                cases[Case(name, model, rows, 64, "grpc")] = lambda at=(server, model, rows): load.grpc(
+                    folder, *at, 4, 16, seconds
+                )
+        for server in (ours, stock):
+            load.http(folder, server, model, 1, 16, 1)
+        for number in range(rounds):
+            for case, measure in cases.items():
+                results[case].append(measure())
+            print(f"{model}: round {number + 1} of {rounds} done", file=sys.stderr)
+        _check_answers(ours)
+        for rows in ROWS:
+            peak = statistics.median(result.rate for result in results[Case("ours", model, rows, 64, "json")])
+            for kind, clients, share in (("half", 64, 0.5), ("full", _CROWD, 1), ("triple", _CROWD, 3)):
+                measured = load.rated(folder, ours, model, rows, clients, 3 * seconds, peak * share)
+                results[Case("ours", model, rows, clients, kind)].append(measured)
+
+
+def raw(folder: Path, model: str, rows: int) -> Load:
+    """Runs of the bare session on core 0, each with values of its own."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {0})
     try:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
-        session = ort.InferenceSession(_onnx(folder, model), options, providers=["CPUExecutionProvider"])
-        values = np.array(models.rows(model, rows), np.float32)
+        session = ort.InferenceSession(servers.onnx(folder, model), options, providers=["CPUExecutionProvider"])
+        values = np.array(models.rows(model, rows * _VARIANTS), np.float32).reshape(_VARIANTS, rows, -1)
         times = []
-        deadline = time.perf_counter() + 1
-        while time.perf_counter() < deadline:
-            started = time.perf_counter()
-            session.run(None, {"features": values})
-            times.append(time.perf_counter() - started)
-        return 1 / statistics.median(times)
+        started, used = time.perf_counter(), time.process_time()
+        while time.perf_counter() < started + 1:
+            before_run = time.perf_counter()
+            session.run(None, {"features": values[len(times) % _VARIANTS]})
+            times.append(time.perf_counter() - before_run)
+        used = time.process_time() - used
+        p50, p99 = np.percentile(times, (50, 99)) * 1000
+        return Load(1000 / float(p50), float(p50), float(p99), 0, 1e6 * used / len(times))
     finally:
         os.sched_setaffinity(0, before)
-
-
-@contextmanager
-def ours(folder: Path, model: str, *interpreter: str) -> Iterator[psutil.Process]:
-    port = PORTS["ours"]
-    command = [*interpreter, "-m", "serving.runtime", "--http-port", str(port), "--grpc-port", str(port + 1)]
-    command += ["--model-repository", str(folder / model), "--inference-log", str(folder / f"{model}-log")]
-    with server([sys.executable, *command], port) as process:
-        yield process
-
-
-@contextmanager
-def stock(folder: Path, model: str) -> Iterator[psutil.Process]:
-    port = PORTS["stock"]
-    with server([sys.executable, str(HERE / "stock.py"), _onnx(folder, model), str(port)], port) as process:
-        yield process
-
-
-@contextmanager
-def server(command: list[str], port: int) -> Iterator[psutil.Process]:
-    """Run a server on core 0 until it is ready, and stop it at the end."""
-    process = subprocess.Popen(
-        ["taskset", "-c", "0", *command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + _START_S
-        while not _ready(f"http://127.0.0.1:{port}/v2/health/ready"):
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"{' '.join(command)} does not start")
-            time.sleep(0.1)
-        yield psutil.Process(process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def measure(folder: Path, name: str, process: psutil.Process, case: Case, seconds: int) -> Load:
-    model, rows, clients = case
-    body = {
-        "inputs": [
-            {
-                "name": "features",
-                "datatype": "FP32",
-                "shape": [rows, len(models.rows(model, 1)[0])],
-                "data": [value for row in models.rows(model, rows) for value in row],
-            }
-        ]
-    }
-    script = folder / f"{model}-{rows}.lua"
-    script.write_text(
-        f"wrk.method = 'POST'\nwrk.body = '{json.dumps(body)}'\nwrk.headers['content-type'] = 'application/json'\n"
-    )
-    url = f"http://127.0.0.1:{PORTS[name]}/v2/models/{models.NAME}/infer"
-    command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency", "-s", str(script), url]
-    before = process.cpu_times()
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    after = process.cpu_times()
-    if "Non-2xx" in output or "Socket errors" in output:
-        sys.exit(f"{name} did not answer all requests of {case}:\n{output}")
-    found = {field: re.search(rf"{field}\s+([\d.]+)(us|ms|s)?", output) for field in ("50%", "99%", "Requests/sec:")}
-    values = [float(match[1]) * {"us": 1e-3, "ms": 1, "s": 1e3, None: 1}[match[2]] for match in found.values() if match]
-    requests = re.search(r"(\d+) requests in", output)
-    cpu = after.user + after.system - before.user - before.system
-    return Load(rate=values[2], p50=values[0], p99=values[1], cpu=1e6 * cpu / int(requests[1]) if requests else 0)
-
-
-def median(loads: list[Load]) -> Load:
-    return Load(*(statistics.median(getattr(load, name) for load in loads) for name in ("rate", "p50", "p99", "cpu")))
 
 
 def profile(folder: Path, seconds: int) -> dict[str, float]:
@@ -189,102 +129,31 @@ def profile(folder: Path, seconds: int) -> dict[str, float]:
     so the shares of Python code are somewhat too large.
     """
     parts: dict[str, float] = defaultdict(float)
-    for sign, load in ((-1, False), (1, True)):
-        output = folder / f"profile-{load}"
-        with ours(folder, "trees", "-m", "cProfile", "-o", str(output)) as process:
-            if load:
-                measure(folder, "ours", process, ("trees", 1, 64), seconds)
+    for sign, loaded in ((-1, False), (1, True)):
+        output = folder / f"profile-{loaded}"
+        with servers.ours(folder, "trees", "-m", "cProfile", "-o", str(output)) as server:
+            if loaded:
+                load.http(folder, server, "trees", 1, 64, seconds)
         statistics_of = pstats.Stats(str(output)).stats  # type: ignore[attr-defined]
         for (file, _, function), (_, _, own, _, _) in statistics_of.items():
-            parts[_part(file, function)] += sign * own
+            parts[report.part(file, function)] += sign * own
     total = sum(own for own in parts.values() if own > 0)
     return {part: own / total for part, own in sorted(parts.items(), key=lambda item: -item[1])}
 
 
-_PARTS = {
-    "/serving/runtime/codec.py": "decoding and encoding",
-    "/serving/runtime/batching.py": "batching and validation",
-    "/serving/runtime/model.py": "batching and validation",
-    "/serving/runtime/journal.py": "inference log",
-    "/serving/runtime/log.py": "inference log",
-    "/serving/": "our HTTP layer",
-    "onnxruntime": "the model (ONNX Runtime)",
-    "crc32": "inference log",
-    "posix.write": "inference log",
-    "pyarrow": "inference log",
-    "prometheus": "metrics",
-    "csimdjson": "decoding and encoding",
-    "orjson": "decoding and encoding",
-    "numpy": "numpy, in decoding and validation",
-    "uvicorn": "uvicorn's HTTP protocol",
-    "/uuid.py": "request ids",
-    "urandom": "request ids",
-    "uvloop": "uvloop, the HTTP parser and the kernel",
-    "asyncio": "uvloop, the HTTP parser and the kernel",
-}
+def _check_answers(server: servers.Server) -> None:
+    """What h2load cannot see: whether a call was answered with the status OK."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/metrics") as response:
+        lines = response.read().decode().splitlines()
+    counts = [line for line in lines if line.startswith("falaj_inference_requests_total")]
+    if not counts or any('outcome="ok"' not in line for line in counts):
+        sys.exit("not all requests were answered:\n" + "\n".join(counts))
 
 
-def _part(file: str, function: str) -> str:
-    place = f"{file} {function}"
-    return next((part for mark, part in _PARTS.items() if mark in place), "other built-in functions")
-
-
-def render(
-    raw: dict[tuple[str, int], float],
-    medians: dict[tuple[str, Case], Load],
-    shares: dict[str, float],
-    arguments: argparse.Namespace,
-) -> str:
-    lines = [
-        "# Serving: the runtime, a stock KServe server, and the limit",
-        "",
-        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {_machine()}, Python {platform.python_version()}. One run of",
-        f"`python benchmarks/serving/compare.py --rounds {arguments.rounds} --seconds {arguments.seconds}`: Open "
-        "Inference Protocol JSON, server on core 0 and wrk on core 1,",
-        f"one process and one thread in the graph, medians of {arguments.rounds} interleaved rounds. The runtime "
-        "validates, counts and logs every inference.",
-        "Ratios carry over to other machines, absolute figures do not. On a machine with other work the CPU time a "
-        "request is the steadier measure: it is",
-        "what the server alone used, its log's thread included.",
-        "",
-        "Limit: the raw session at the request's own batch size; the runtime joins requests and can so pass it.",
-        "",
-        "| model | rows | clients | runtime, req/s | p50 / p99 ms | stock KServe, req/s | p50 / p99 ms | ratio of "
-        "req/s | CPU µs a request, runtime / stock | ratio of CPU | share of the limit |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for model, title in MODELS.items():
-        for rows in ROWS:
-            for clients in CONCURRENCY:
-                case = (model, rows, clients)
-                mine, other = medians["ours", case], medians["stock", case]
-                limit = raw[model, rows]
-                lines.append(
-                    f"| {title} | {rows} | {clients} | {mine.rate:,.0f} | {mine.p50:.2f} / {mine.p99:.2f} | "
-                    f"{other.rate:,.0f} | {other.p50:.2f} / {other.p99:.2f} | {mine.rate / other.rate:.1f} | "
-                    f"{mine.cpu:.0f} / {other.cpu:.0f} | **{other.cpu / mine.cpu:.1f}** | {mine.rate / limit:.2f} |"
-                )
-    lines += ["", "Where the runtime's time goes (trees, 1 row, 64 clients; own time by cProfile, which weighs Python"]
-    lines += ["code too heavily; writing to the socket counts where it is called, in the HTTP layer):", ""]
-    lines += ["| part | share |", "|---|---|"]
-    lines += [f"| {part} | {share:.0%} |" for part, share in shares.items() if share >= 0.005]
-    return "\n".join(lines) + "\n"
-
-
-def _machine() -> str:
-    return f"{os.cpu_count()}-core {platform.machine()} machine"
-
-
-def _onnx(folder: Path, model: str) -> str:
-    return str(folder / model / models.NAME / "1" / "model.onnx")
-
-
-def _ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - a local address
-            return bool(response.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
+def _median(loads: list[Load]) -> Load:
+    return Load(
+        *(statistics.median(getattr(item, name) for item in loads) for name in ("rate", "p50", "p99", "refused", "cpu"))
+    )
 
 
 if __name__ == "__main__":

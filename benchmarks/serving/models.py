@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 NAME = "bench"
+TITLES = {"trees": "100 trees of depth 3, 16 columns", "mlp": "MLP 128-1024-1024-2"}
 _TREES, _DEPTH, _TREE_COLUMNS = 100, 3, 16
 _MLP = (128, 1024, 1024, 2)
 _VALUES = 10.0

@@ -1,0 +1,160 @@
+"""The load, from core 1: wrk for HTTP/1.1 as fast as it goes, h2load for gRPC and for a given rate.
+
+Every request has values of its own, out of a few dozen, so that no server gains from the same bytes again.
+"""
+
+import json
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import models
+import numpy as np
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from servers import Server
+
+_VARIANTS = 32
+_PATH = f"/v2/models/{models.NAME}/infer"
+_GATEWAY = (
+    ("x-forwarded-proto", "http"),
+    ("x-forwarded-for", "192.0.2.1"),
+    ("x-envoy-expected-rq-timeout-ms", "15000"),
+    ("user-agent", "python-requests/2.32"),
+    ("accept-encoding", "gzip, deflate"),
+    ("accept", "*/*"),
+)
+"""What Envoy and a common client add to each request, beside an id of its own."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Answers a second, their latency in ms, those refused a second, and the server's own CPU time an answer in µs."""
+
+    rate: float
+    p50: float
+    p99: float
+    refused: float
+    cpu: float
+
+
+def json_body(values: Sequence[Sequence[float]]) -> bytes:
+    tensor = {"name": "features", "datatype": "FP32", "shape": [len(values), len(values[0])]}
+    return json.dumps({"inputs": [{**tensor, "data": [value for row in values for value in row]}]}).encode()
+
+
+def binary_body(values: Sequence[Sequence[float]]) -> tuple[bytes, int]:
+    """The body with its tensor as bytes, outputs likewise, and the length of its JSON."""
+    data = np.array(values, "<f4").tobytes()
+    tensor = {"name": "features", "datatype": "FP32", "shape": [len(values), len(values[0])]}
+    document = {
+        "inputs": [{**tensor, "parameters": {"binary_data_size": len(data)}}],
+        "parameters": {"binary_data_output": True},
+    }
+    text = json.dumps(document).encode()
+    return text + data, len(text)
+
+
+def http(
+    folder: Path, server: Server, model: str, rows: int, clients: int, seconds: int, *, kind: str = "json"
+) -> Load:
+    """As many requests as `clients` connections make.
+
+    Args:
+        kind: json, binary, or gateway: JSON with the headers that a gateway adds.
+    """
+    script = folder / f"{model}-{rows}-{kind}.lua"
+    if not script.exists():
+        script.write_text(_script(folder, model, rows, kind))
+    url = f"http://127.0.0.1:{server.http_port}{_PATH}"
+    command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+    before = server.cpu_seconds
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cpu = server.cpu_seconds - before
+    if "Non-2xx" in output or "Socket errors" in output:
+        sys.exit(f"not all requests were answered ({model}, {rows} rows, {clients} clients, {kind}):\n{output}")
+    found = {field: re.search(rf"{field}\s+([\d.]+)(us|ms|s)?", output) for field in ("50%", "99%", "Requests/sec:")}
+    p50, p99, rate = [
+        float(match[1]) * {"us": 1e-3, "ms": 1, "s": 1e3, None: 1}[match[2]] for match in found.values() if match
+    ]
+    requests = re.search(r"(\d+) requests in", output)
+    return Load(rate, p50, p99, 0, 1e6 * cpu / int(requests[1]) if requests else 0)
+
+
+def rated(folder: Path, server: Server, model: str, rows: int, clients: int, seconds: int, rate: float) -> Load:
+    """`rate` requests a second in all, whether the server keeps up or not; answers of one client come in turn."""
+    body = folder / f"{model}-{rows}.json"
+    body.write_bytes(json_body(models.rows(model, rows)))
+    arguments = ["--h1", f"--rps={rate / clients}", "-H", "content-type: application/json"]
+    return _h2load(folder, server, f"http://127.0.0.1:{server.http_port}{_PATH}", body, clients, 1, seconds, arguments)
+
+
+def grpc(folder: Path, server: Server, model: str, rows: int, connections: int, calls: int, seconds: int) -> Load:
+    """As many unary calls of ModelInfer with raw contents as `calls` at once on each connection make."""
+    values = np.array(models.rows(model, rows), "<f4")
+    request = pb.ModelInferRequest(model_name=models.NAME, raw_input_contents=[values.tobytes()])
+    request.inputs.add(name="features", datatype="FP32", shape=values.shape)
+    message = request.SerializeToString()
+    body = folder / f"{model}-{rows}.grpc"
+    body.write_bytes(struct.pack(">BI", 0, len(message)) + message)
+    url = f"http://127.0.0.1:{server.grpc_port}/inference.GRPCInferenceService/ModelInfer"
+    arguments = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+    return _h2load(folder, server, url, body, connections, calls, seconds, arguments)
+
+
+def _h2load(
+    folder: Path,
+    server: Server,
+    url: str,
+    body: Path,
+    clients: int,
+    streams: int,
+    seconds: int,
+    arguments: Sequence[str],
+) -> Load:
+    log = folder / "h2load.log"
+    log.unlink(missing_ok=True)
+    command = ["taskset", "-c", "1", "h2load", "-t1", f"-c{clients}", f"-m{streams}", f"-D{seconds}"]
+    command += [f"--log-file={log}", "-d", str(body), *arguments, url]
+    before = server.cpu_seconds
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    cpu = server.cpu_seconds - before
+    lines = [line.split() for line in log.read_text().splitlines()]
+    times = np.array([int(line[2]) for line in lines if line[1] == "200"])
+    if not len(times):
+        sys.exit(f"no request was answered: {' '.join(command)}")
+    p50, p99 = np.percentile(times, (50, 99)) / 1000
+    return Load(
+        len(times) / seconds,
+        float(p50),
+        float(p99),
+        (len(lines) - len(times)) / seconds,
+        1e6 * cpu / len(times),
+    )
+
+
+def _script(folder: Path, model: str, rows: int, kind: str) -> str:
+    """A script of wrk that sends each of the variants in turn, formatted beforehand."""
+    generator = np.random.default_rng(2)
+    every = models.rows(model, rows * _VARIANTS)
+    # wrk has room for few open files beside its connections.
+    lines = ["local function read(path)", "  local file = io.open(path, 'rb')", "  local text = file:read('*a')"]
+    lines += ["  file:close()", "  return text", "end", "local requests, turn = {}, 0", "function init()"]
+    for index in range(_VARIANTS):
+        values = every[index * rows : (index + 1) * rows]
+        body, length = binary_body(values) if kind == "binary" else (json_body(values), 0)
+        headers = {"content-type": "application/octet-stream" if length else "application/json"}
+        if length:
+            headers["inference-header-content-length"] = str(length)
+        if kind == "gateway":
+            headers |= dict(_GATEWAY) | {"x-request-id": str(UUID(bytes=generator.bytes(16), version=4))}
+        file = folder / f"{model}-{rows}-{kind}-{index}.body"
+        file.write_bytes(body)
+        table = ", ".join(f"['{name}'] = '{value}'" for name, value in headers.items())
+        lines.append(f"  requests[{index + 1}] = wrk.format('POST', '{_PATH}', {{{table}}}, read('{file}'))")
+    lines += ["end", "function request()", f"  turn = turn % {_VARIANTS} + 1", "  return requests[turn]", "end"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,102 @@
+"""The servers that are compared, each a process on core 0."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import models
+import psutil
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+_START_S = 60
+
+
+@dataclass(frozen=True)
+class Server:
+    process: psutil.Process
+    http_port: int
+    grpc_port: int
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What it and its children have used of the processor so far."""
+        times = [process.cpu_times() for process in (self.process, *self.process.children(recursive=True))]
+        return float(sum(time.user + time.system for time in times))
+
+
+def onnx(folder: Path, model: str) -> Path:
+    return folder / model / models.NAME / "1" / "model.onnx"
+
+
+@contextmanager
+def ours(folder: Path, model: str, *interpreter: str) -> Iterator[Server]:
+    """The runtime as it is by default: it validates, counts and logs every inference."""
+    http, grpc = _ports()
+    command = [*interpreter, "-m", "serving.runtime", "--http-port", str(http), "--grpc-port", str(grpc)]
+    command += ["--model-repository", str(folder / model), "--inference-log", str(folder / f"{model}-log")]
+    with _running(command, http, grpc, lambda: _ready(http)) as server:
+        yield server
+
+
+@contextmanager
+def stock(folder: Path, model: str) -> Iterator[Server]:
+    http, grpc = _ports()
+    with _running([str(HERE / "stock.py"), str(onnx(folder, model)), str(http)], http, grpc, lambda: _ready(http)) as s:
+        yield s
+
+
+@contextmanager
+def bare_grpc() -> Iterator[Server]:
+    http, grpc = _ports()
+    with _running([str(HERE / "bare_grpc.py"), str(grpc)], http, grpc, lambda: _listens(grpc)) as server:
+        yield server
+
+
+@contextmanager
+def _running(arguments: list[str], http: int, grpc: int, ready: Callable[[], bool]) -> Iterator[Server]:
+    process = subprocess.Popen(
+        ["taskset", "-c", "0", sys.executable, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + _START_S
+        while not ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"{' '.join(arguments)} does not start")
+            time.sleep(0.1)
+        yield Server(psutil.Process(process.pid), http, grpc)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _ports() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+def _ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5) as response:
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
