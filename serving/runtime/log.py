@@ -392,6 +392,7 @@ def _write(table: pa.Table, uri: str) -> str:
         table,
         stream,
         compression="lz4",
+        write_statistics=["time", "version"],
         use_dictionary=[name for name, kind in kinds.items() if pa.types.is_string(kind)],
         use_byte_stream_split=[name for name, kind in kinds.items() if pa.types.is_floating(kind)],
     )
