@@ -69,6 +69,16 @@ class _Security(_Section):
     trail: bool = True
     config_recorder: bool = True
     guardduty: bool = True
+    security_hub: bool = True
+
+
+class _Access(_Section):
+    role: str
+    level: str
+
+
+class _Cluster(_Section):
+    access: tuple[_Access, ...] = ()
 
 
 class _Substrate(_Section):
@@ -77,6 +87,7 @@ class _Substrate(_Section):
     region: str = "me-central-1"
     images: str | None = None
     security: _Security = _Security()
+    cluster: _Cluster | None = None
 
 
 class _Serving(_Section):
@@ -113,6 +124,12 @@ class Settings(_Section):
     def sensitive(self) -> bool:
         """Whether data are sensitive personal data, or people are profiled."""
         return self.governance is None or self.governance.sensitive_data
+
+    @property
+    def administrators(self) -> frozenset[str]:
+        """Roles that the file lets administer the cluster."""
+        cluster = self.substrate.cluster if self.substrate else None
+        return frozenset(one.role for one in cluster.access if one.level == "administer") if cluster else frozenset()
 
     @property
     def may_sleep(self) -> bool:

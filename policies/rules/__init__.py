@@ -2,6 +2,7 @@
 
 from policies.model import Rule
 from policies.rules import (
+    charts,
     encryption,
     evidence,
     governance,
@@ -23,6 +24,7 @@ TOPICS: dict[str, tuple[Rule, ...]] = {
     "keeping": keeping.RULES,
     "workloads": workloads.RULES,
     "supply": supply.RULES,
+    "charts": charts.RULES,
     "serving": serving.RULES,
     "governance": governance.RULES,
 }

@@ -138,6 +138,16 @@ def _retention(resource: Resource, _graph: Graph) -> Faults:
         yield f"it is kept for {days} days, less than a year"
 
 
+def _connections(resource: Resource, _graph: Graph) -> Faults:
+    if not str(resource.value("family", "")).startswith(("postgres", "aurora-postgresql")):
+        return
+    values = {
+        str(one.get("name")): str(one.get("value")) for one in resource.each("parameters") if isinstance(one, dict)
+    }
+    if values.get("log_connections") not in ("1", "on", "all"):
+        yield "log_connections is off"
+
+
 def _database_logs(resource: Resource, _graph: Graph) -> Faults:
     wanted = {"postgres": ("postgresql",), "mysql": ("error",), "aurora-postgresql": ("postgresql",)}
     for kind in wanted.get(str(resource.value("engine", "")), ()):
@@ -293,6 +303,26 @@ RULES: tuple[Rule, ...] = (
         controls=MONITORING,
         judge=_account_has("aws:guardduty/detector:Detector", "threat detector", "guardduty"),
         known_as=("CKV_AWS_238",),
+    ),
+    Rule(
+        id="findings-gathered",
+        title="Findings of all watchmen are gathered",
+        severity=_MEDIUM,
+        types=(_ACCOUNT,),
+        why="What is spread over many places no one reads.",
+        remedy="Set substrate.security.security_hub to true in stacks/Pulumi.<stack>.yaml, or show the organisation's.",
+        controls=MONITORING,
+        judge=_account_has("aws:securityhub/account:Account", "gathering of findings", "security_hub"),
+    ),
+    Rule(
+        id="rds-connections-logged",
+        title="Databases record who connects",
+        severity=_MEDIUM,
+        types=("aws:rds/parameterGroup:ParameterGroup",),
+        why="After a breach the law asks whose data were read, and by whom.",
+        remedy="Leave log_connections in the parameter group: infra/substrates/aws/databases.py.",
+        controls=LOGGING,
+        judge=_connections,
     ),
     Rule(
         id="threat-features",

@@ -105,6 +105,25 @@ def _pool_zones(resource: Resource, _graph: Graph) -> Faults:
         yield f"{foreign[0]} is not a zone of the region"
 
 
+def _lifetime(resource: Resource, _graph: Graph) -> Faults:
+    found = str(resource.value("spec.template.spec.expireAfter", "720h"))
+    hours = int(found[:-1]) if found.endswith("h") and found[:-1].isdigit() else None
+    if found == "Never" or (hours is not None and hours > 720):
+        yield "its nodes live for more than a month, and get no corrections"
+
+
+def _gpu_zones(resource: Resource, _graph: Graph) -> Faults:
+    offers = _pool_offers(resource)
+    kinds = offers.get("node.kubernetes.io/instance-type", [])
+    zones = set(offers.get("topology.k8s.aws/zone-id", []))
+    if (
+        kinds
+        and all(kind.startswith(("g5.", "g6.", "g6e.")) for kind in kinds)
+        and not zones & {"mec1-az1", "mec1-az2"}
+    ):
+        yield "no zone that it names has its machines: GPUs are in mec1-az1 and mec1-az2"
+
+
 def _pool_spot(resource: Resource, graph: Graph) -> Faults:
     capacity = _pool_offers(resource).get("karpenter.sh/capacity-type", [])
     labels = str(resource.inputs.get("metadata"))
@@ -299,6 +318,26 @@ RULES: tuple[Rule, ...] = (
         remedy=f"Choose from infra/data/me-central-1.json: substrate.nodes.<pool>.instance_types {_FILE}.",
         controls=AVAILABILITY,
         judge=_offered,
+    ),
+    Rule(
+        id="machines-in-zone",
+        title="Zones that are named have the GPUs that are asked for",
+        severity=_MEDIUM,
+        types=(_POOL,),
+        why="A pool whose machines do not exist never has a node.",
+        remedy=f"Set substrate.nodes.<pool>.zones {_FILE}.",
+        controls=AVAILABILITY,
+        judge=_gpu_zones,
+    ),
+    Rule(
+        id="nodes-replaced",
+        title="Nodes are replaced every month",
+        severity=_MEDIUM,
+        types=(_POOL,),
+        why="A node that lives on gets no corrections.",
+        remedy="Leave expireAfter in infra/addons/karpenter.py.",
+        controls=("iso-8.8", "ia-t7.7.1"),
+        judge=_lifetime,
     ),
     Rule(
         id="services-on-demand",

@@ -216,6 +216,23 @@ def _resource_accounts(resource: Resource, graph: Graph) -> Faults:
                 yield "its policy lets another account in"
 
 
+def _deputies(resource: Resource, _graph: Graph) -> Faults:
+    """A service that acts for anyone may be made to act on our resource for a stranger."""
+    for statement in iam.statements(iam.document(resource, iam.OWNED[resource.type])):
+        for name in statement.principals.get("Service", ()) if statement.allows else ():
+            # EventBridge gives no account or source when it publishes.
+            if not statement.condition and name.partition(".")[0] != "events":
+                yield f"{name} may act on it for anyone: its policy asks for no aws:SourceAccount or aws:SourceArn"
+
+
+def _administrators(resource: Resource, graph: Graph) -> Faults:
+    if not str(resource.inputs.get("policyArn") or "").endswith(("ClusterAdminPolicy", "AmazonEKSAdminPolicy")):
+        return
+    named = graph.settings.administrators
+    if named and resource.inputs.get("principalArn") not in named:
+        yield "it administers the cluster, and the stack's file does not say so"
+
+
 def _roles_of_pods(graph: Graph) -> dict[str, list[Resource]]:
     """Associations by the URN of the role that they give."""
     found: dict[str, list[Resource]] = {}
@@ -525,6 +542,26 @@ RULES: tuple[Rule, ...] = (
         remedy="Remove the account from the policy, or record an exception with its legal basis.",
         controls=("pdpl-7-8", *ACCESS),
         judge=_rights(_resource_accounts),
+    ),
+    Rule(
+        id="policy-deputies",
+        title="Services act on what is ours for us alone",
+        severity=_HIGH,
+        types=tuple(iam.OWNED),
+        why="A service that acts for anyone can be made to act for a stranger.",
+        remedy="Add aws:SourceAccount to the statement in infra/substrates/aws.",
+        controls=ACCESS,
+        judge=_rights(_deputies),
+    ),
+    Rule(
+        id="eks-administrators",
+        title="Those administer the cluster whom the stack's file names",
+        severity=_CRITICAL,
+        types=("aws:eks/accessPolicyAssociation:AccessPolicyAssociation",),
+        why="An administrator reads every secret.",
+        remedy="Name the role in substrate.cluster.access in stacks/Pulumi.<stack>.yaml, or remove it.",
+        controls=(*ACCESS, "cis-eks-4.1.1", "cis-eks-5.5.1"),
+        judge=_administrators,
     ),
     Rule(
         id="s3-public-block",

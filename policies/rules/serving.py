@@ -377,8 +377,9 @@ _MARKS = re.compile(
 
 
 def _marked(resource: Resource, _graph: Graph) -> Faults:
-    for name, one in _columns(resource).items():
-        if _MARKS.search(name) and not (one.get("sensitive") or one.get("personal")):
+    for name, one in _columns(resource).items() if _personal(resource) else ():
+        words = f"{name}_{str(one.get('description', '')).replace(' ', '_')}"
+        if _MARKS.search(words) and not (one.get("sensitive") or one.get("personal")):
             yield f"column {name} is marked neither personal nor sensitive"
         if one.get("role") == "entity" and _personal(resource) and not one.get("personal", False):
             yield f"column {name} identifies people, and is not marked personal"

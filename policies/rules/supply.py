@@ -167,6 +167,28 @@ def _admission(_resource: Resource, graph: Graph) -> Faults:
         yield "nothing in the cluster refuses what these rules refuse here"
 
 
+_REFUSED = {
+    "hostNetwork": "parts of their node",
+    "hostPath": "folders of their node",
+    "allowPrivilegeEscalation": "rights that they gain",
+    "capabilities": "capabilities",
+    "runAsNonRoot": "root",
+    "seccompProfile": "unfiltered system calls",
+    "image": "images from elsewhere",
+    "requests": "no requests",
+    "LoadBalancer": "services open to the outside",
+}
+
+
+def _refuses(_resource: Resource, graph: Graph) -> Faults:
+    """Where there are policies of what may run, together they ask for all that these rules ask of pods."""
+    found = graph.of("kubernetes:policies.kyverno.io/*")
+    text = " ".join(str(one.inputs) for one in found)
+    for field, what in _REFUSED.items() if found else ():
+        if field not in text:
+            yield f"no policy in the cluster refuses pods with {what} ({field})"
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
         id="image-registry",
@@ -233,6 +255,16 @@ RULES: tuple[Rule, ...] = (
         remedy="Set admission in stacks/Pulumi.<stack>.yaml.",
         controls=SUPPLY,
         judge=_admission,
+    ),
+    Rule(
+        id="admission-complete",
+        title="The cluster's policies leave nothing out",
+        severity=_HIGH,
+        types=("pulumi:providers:kubernetes",),
+        why="What no policy refuses there, a rule that refuses it here does not stop.",
+        remedy="Leave all policies in infra/addons/kyverno.py.",
+        controls=SUPPLY,
+        judge=_refuses,
     ),
     Rule(
         id="admission-enforced",
