@@ -6,7 +6,21 @@ import typer
 
 from core.errors import FalajError
 from falaj import console
-from falaj.commands import audit, check, compliance, cost, logs, models, plan, predict, preflight, run, stack, status, vendor
+from falaj.commands import (
+    audit,
+    check,
+    compliance,
+    cost,
+    logs,
+    models,
+    plan,
+    predict,
+    preflight,
+    run,
+    stack,
+    status,
+    vendor,
+)
 
 app = typer.Typer(
     name="falaj",

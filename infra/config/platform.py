@@ -79,7 +79,7 @@ class Serving(Model):
     """The node pool of models that ask for a GPU; absent means that none may."""
     quota: Quota = Quota(cpu=32, memory_gib=128)
     scale_to_zero: bool = False
-    """Whether a model that no one asks may have no replica: KEDA in `standard` mode."""
+    """Installs KEDA, with which a ScaledObject of your own may take a model to no replica; nothing here wakes one."""
 
 
 class Training(Model):
