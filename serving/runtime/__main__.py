@@ -1,33 +1,25 @@
 """`python -m serving.runtime`: see --help for the settings."""
 
 import logging
-import os
 import sys
 
 # KServe parses the command line when it is imported, and would take flags of ours for its own.
 _ARGUMENTS, sys.argv[1:] = sys.argv[1:], []
 
-import uvloop  # noqa: E402
-
 from core.errors import FalajError  # noqa: E402
+from serving.runtime.processes import cores, listen, supervise  # noqa: E402
 from serving.runtime.settings import Settings  # noqa: E402
-
-_SWITCH_INTERVAL_S = 0.0005
-"""How long the log's thread may hold the interpreter while a request waits; Python's default is ten times that."""
+from serving.runtime.worker import configure_logging, run, work  # noqa: E402
 
 
 def main() -> int:
-    logging.basicConfig(
-        level=os.environ.get("FALAJ_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
-    for name in ("kserve", "kserve.trace", "uvicorn.error", "httpx", "botocore", "aiobotocore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    configure_logging()
     try:
         settings = Settings.parse(_ARGUMENTS)
-        from serving.runtime.server import serve
-
-        uvloop.run(serve(settings))
+        count = settings.processes or cores()
+        if count > 1:
+            return supervise(settings, count, work)
+        run(settings, listen(settings))
     except FalajError as error:
         logging.getLogger("falaj.runtime").error("%s", error)
         return 2

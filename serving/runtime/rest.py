@@ -8,8 +8,9 @@ from urllib.parse import unquote_to_bytes
 
 from fastapi import FastAPI
 from fastapi import Request as ApplicationRequest
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from kserve.protocol.rest.server import RESTServer
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.runtime.asgi import Bridge
 from serving.runtime.batching import Job
@@ -19,6 +20,7 @@ from serving.runtime.http1 import Exchange, Handler
 from serving.runtime.identity import identity
 from serving.runtime.metrics import Metrics
 from serving.runtime.outputs import Outputs
+from serving.runtime.peers import Peers
 from serving.runtime.repository import Extension, Plane
 from serving.runtime.version import Version
 
@@ -133,7 +135,7 @@ class Router(Handler):
         exchange.refuse(refused)
 
 
-def create_application(plane: Plane, extension: Extension, port: int) -> FastAPI:
+def create_application(plane: Plane, extension: Extension, port: int, peers: Peers | None = None) -> FastAPI:
     """KServe's application, with what it lacks in front: versions, the repository index, reasons of refusals."""
     from kserve.model_server import app
 
@@ -164,6 +166,12 @@ def create_application(plane: Plane, extension: Extension, port: int) -> FastAPI
     @app.post("/v2/repository/index")  # type: ignore[untyped-decorator]
     async def index() -> list[dict[str, str]]:
         return plane.index()
+
+    if peers is not None:
+
+        @app.get("/metrics")  # type: ignore[untyped-decorator]
+        async def metrics() -> Response:
+            return Response(await peers.metrics(), media_type=CONTENT_TYPE_LATEST)
 
     RESTServer("kserve.model_server:app", plane, extension, port).create_application()
     return app  # type: ignore[no-any-return]

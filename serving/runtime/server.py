@@ -4,15 +4,17 @@ import asyncio
 import gc
 import logging
 import signal
-import socket
 from concurrent.futures import ThreadPoolExecutor
 
-from core.errors import ConfigError
+from prometheus_client import REGISTRY
+
 from serving.runtime import http1, http2, rpc
 from serving.runtime.features import FeatureServer
 from serving.runtime.listener import Limits, Server
 from serving.runtime.log import InferenceLog
 from serving.runtime.metrics import Metrics
+from serving.runtime.peers import Peers
+from serving.runtime.processes import Listeners, end_with_parent
 from serving.runtime.repository import Extension, Plane, Repository
 from serving.runtime.rest import Router, create_application
 from serving.runtime.settings import Settings
@@ -24,11 +26,14 @@ _ROTATION_CHECKS = 5
 logger = logging.getLogger("falaj.runtime")
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, listeners: Listeners, peers: Peers | None = None) -> None:
     """Run until SIGTERM or SIGINT; then be not ready, finish what is in flight, and write the log.
 
+    Args:
+        peers: The other processes on these listeners, where there are some.
+
     Raises:
-        ConfigError: A port is taken, or a setting contradicts the machine.
+        ConfigError: A setting contradicts the machine.
     """
     metrics = Metrics()
     log = InferenceLog(
@@ -45,26 +50,34 @@ async def serve(settings: Settings) -> None:
     plane = Plane(repository, log)
     extension = Extension(repository)
 
-    listener = _listen(settings.host, settings.http_port, "--http-port")
-    grpc_listener = _listen(settings.host, settings.grpc_port, "--grpc-port")
     limits = Limits(
         connections=settings.max_connections,
         body_bytes=settings.max_body_bytes,
         buffered_bytes=settings.max_buffered_bytes,
     )
-    router = Router(plane, metrics, create_application(plane, extension, settings.http_port))
+    router = Router(plane, metrics, create_application(plane, extension, settings.http_port, peers))
     rest_server = Server(lambda server: http1.Connection(server, router), limits)
     service = rpc.Service(plane, extension, metrics)
     grpc_server = Server(lambda server: http2.Connection(server, service.answer), limits)
     log.start()
-    await grpc_server.start(grpc_listener)
-    await rest_server.start(listener)
+
+    async def listen() -> None:
+        await rest_server.start(listeners[0])
+        await grpc_server.start(listeners[1])
+
+    if peers is None:
+        # Requests are told that it is not ready; where there are other processes, they may be.
+        await listen()
     rotation = asyncio.create_task(_rotate(log, settings.log_rotate_seconds))
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    end_with_parent(stopped.set)
 
     await repository.load_all()
+    if peers is not None:
+        told = await peers.start(REGISTRY)
+        await listen()
     following = asyncio.create_task(repository.follow(settings.follow_seconds))
     # What is there now stays: the collector need not walk through it, which took tens of milliseconds each time.
     gc.collect()
@@ -81,6 +94,8 @@ async def serve(settings: Settings) -> None:
     logger.info("draining")
     await asyncio.sleep(settings.drain_seconds)
     await asyncio.gather(rest_server.stop(settings.grace_seconds), grpc_server.stop(settings.grace_seconds))
+    if peers is not None:
+        told.close()
     following.cancel()
     rotation.cancel()
     await features.close()
@@ -93,10 +108,3 @@ async def _rotate(log: InferenceLog, seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds / _ROTATION_CHECKS)
         log.rotate()
-
-
-def _listen(host: str, port: int, flag: str) -> socket.socket:
-    try:
-        return socket.create_server((host, port), backlog=2048)
-    except OSError as error:
-        raise ConfigError(f"port {port} of {host} cannot be listened on: change {flag}") from error

@@ -36,6 +36,7 @@ class Settings(BaseModel):
     feature_server: str | None = Field(None, description="URL of Feast's feature server")
     feature_timeout: float = Field(2.0, gt=0, description="seconds until a feature look-up is given up")
     pseudonym_key_file: Path | None = Field(None, description="key that identifiers are hashed with")
+    processes: int = Field(1, ge=0, description="processes behind the ports; 0 is one for each core that there is")
     threads: int = Field(1, ge=1, description="threads within one run of a graph")
     max_batch_rows: int = Field(
         256, ge=1, description="rows of different requests that are run together at most; measured below it"

@@ -1,0 +1,85 @@
+"""Several processes behind one port."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from serving import rollout
+from serving.runtime.processes import cores
+from tests.serving.conftest import export, publish, running, wait_for
+from tests.serving.test_log import Load, check_complete, ids_of
+
+FLAGS = ("--processes", "2", "--follow-seconds", "0.2", "--log-rotate-seconds", "1")
+
+
+def test_two_processes_answer_log_and_drain_as_one(tmp_path: Path) -> None:
+    publish(tmp_path / "models", 1)
+    with running(tmp_path / "models", tmp_path / "log", *FLAGS) as runtime:
+        workers = [
+            child for child in psutil.Process(runtime.process.pid).children() if "spawn_main" in str(child.cmdline())
+        ]
+        assert len(workers) == 2
+        with Load(runtime.http_port, clients=16) as load:
+            load.wait(300)
+            rollout.deploy(str(tmp_path / "models"), "jobs", 2, export(tmp_path / "two", bias=1.0), runtime.url)
+            done = len(load.answered)
+            wait_for(
+                lambda: set(list(load.answered.values())[-50:]) == {"2"} and len(load.answered) > done + 100, runtime
+            )
+            text = httpx.get(f"{runtime.url}/metrics").text
+            for process in ("0", "1"):
+                assert re.search(rf'falaj_inference_requests_total{{[^}}]*process="{process}"', text)
+                assert f'falaj_model_live_version{{model="jobs",process="{process}"}} 2.0' in text
+            runtime.process.send_signal(signal.SIGTERM)
+            assert runtime.process.wait(30) == 0
+        assert set(load.failed) <= {"ConnectionRefusedError", "ConnectionResetError"}
+        check_complete(load, ids_of(runtime))
+        assert set(ids_of(runtime)) == set(load.answered)
+
+
+def test_a_process_that_dies_is_started_again_and_its_log_recovered(tmp_path: Path) -> None:
+    publish(tmp_path / "models", 1)
+    with running(tmp_path / "models", tmp_path / "log", *FLAGS) as runtime:
+        parent = psutil.Process(runtime.process.pid)
+        with Load(runtime.http_port, clients=8) as load:
+            load.wait(200)
+            victim = next(child for child in parent.children() if "spawn_main" in str(child.cmdline()))
+            victim.kill()
+            load.wait(len(load.answered) + 200)
+        wait_for(lambda: sum("spawn_main" in str(child.cmdline()) for child in parent.children()) == 2, runtime)
+        assert "is started again" in runtime.output.read_text()
+        check_complete(load, ids_of(runtime))
+        assert runtime.stop() == 0
+        check_complete(load, ids_of(runtime))
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    publish(tmp_path / "models", 1)
+    with running(tmp_path / "models", tmp_path / "log", *FLAGS) as runtime:
+        workers = psutil.Process(runtime.process.pid).children()
+        runtime.process.kill()
+        runtime.process.wait()
+        assert psutil.wait_procs(workers, timeout=30)[1] == []
+
+
+def test_a_port_that_is_taken_is_said_once(tmp_path: Path) -> None:
+    with (
+        running(tmp_path / "models", tmp_path / "log") as first,
+        running(tmp_path / "m", tmp_path / "l", *FLAGS, "--http-port", str(first.http_port), wait=False) as second,
+    ):
+        assert second.process.wait(30) == 2
+        assert second.output.read_text().count("cannot be listened on") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("max 100000", None), ("150000 100000", 1), ("50000 100000", 1), ("", None)]
+)
+def test_cores_are_those_of_the_cgroup(tmp_path: Path, text: str, count: int | None) -> None:
+    (tmp_path / "cpu.max").write_text(text)
+    assert cores(tmp_path / "cpu.max") == (count or len(os.sched_getaffinity(0)))
+    assert cores(tmp_path / "absent") == len(os.sched_getaffinity(0))
