@@ -15,6 +15,9 @@ from policies.rules.governance import STACK
 from policies.rules.serving import CONTRACT, PIPELINE
 from policies.settings import Settings, read_settings
 
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The loader in C is ten times as fast, where PyYAML was built with it."""
+
 
 def stack_graph(
     stack: str, resources: Iterable[Resource], section: Mapping[str, Any], contracts: Iterable[Resource], today: date
@@ -152,20 +155,25 @@ def _documents(file: Path) -> list[tuple[int, dict[str, Any]]]:
             raise DataError(f"{file}:{error.lineno}: not JSON: {error.msg}. Write the file again") from error
         listed = found if isinstance(found, list) else [found]
         return [(1, _mapping(file, 1, one)) for one in listed]
+    loader = _Loader(text)
+    documents: list[tuple[int, dict[str, Any]]] = []
     try:
-        nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
-        values = [value for value in yaml.safe_load_all(text) if value is not None]
+        while loader.check_node():
+            node = loader.get_node()
+            line = node.start_mark.line + 1
+            value = loader.construct_document(node)
+            if value is not None:
+                documents.append((line, _mapping(file, line, value)))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         problem = getattr(error, "problem", None) or str(error)
         raise DataError(f"{file}:{line}: not YAML: {problem}. Mend the line, or write the file again") from error
-    if not nodes:
+    finally:
+        loader.dispose()
+    if not documents:
         raise DataError(f"{file} is empty: write it again")
-    return [
-        (node.start_mark.line + 1, _mapping(file, node.start_mark.line + 1, value))
-        for node, value in zip(nodes, values, strict=False)
-    ]
+    return documents
 
 
 def _mapping(file: Path, line: int, value: object) -> dict[str, Any]:

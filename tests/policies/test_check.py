@@ -139,7 +139,7 @@ def test_a_resource_of_the_wrong_form_fails_and_does_not_stop_the_check() -> Non
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("manifest.yaml", "apiVersion: v1\nkind: [", ":2: not YAML"),
+        ("manifest.yaml", "apiVersion: v1\nkind: [", ": not YAML: "),
         ("manifest.yaml", "a: 1\n---\nb: 2\n", ":1: this is no Kubernetes object"),
         ("manifest.yaml", "", "is empty: write it again"),
         (
