@@ -106,6 +106,9 @@ class Decoder:
         except RefusedError:
             # The reason must speak of what the client sent.
             return self._read(text, 0, tail)
+        if sum(isinstance(source, _Cut) for _, source in plan.tensors) != cuts:
+            # What is no tensor's is never parsed as a cut, and must be JSON all the same.
+            return self._read(text, 0, tail)
         if len(skeleton) <= _SKELETON_BYTES and not any(isinstance(source, list) for _, source in plan.tensors):
             if len(self._plans) >= _SKELETONS:
                 self._plans.clear()
