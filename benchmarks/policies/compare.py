@@ -1,8 +1,8 @@
 """Time the check beside checkov on the same manifests: `python benchmarks/policies/compare.py --checkov <program>`.
 
 The manifests are a service as the platform makes it (Deployment, Service, ServiceAccount, autoscaler, disruption
-budget, network policy), as often as it takes, one in ten with a fault. Both programs run from their start, reading the file,
-with all their rules on Kubernetes, and write JSON. checkov's environment is its own: its dependencies are not ours.
+budget, network policy), as often as it takes, one in ten with a fault. Both programs run from their start, reading the
+file, with all their rules on Kubernetes, and write JSON. checkov's environment is its own: its dependencies are not ours.
 """
 
 import argparse
@@ -67,9 +67,8 @@ def main() -> None:
     parser.add_argument("--objects", type=int, nargs="+", default=[100, 1000, 10_000])
     arguments = parser.parse_args()
     falaj = str(Path(sys.executable).with_name("falaj"))
-    print(
-        "| objects | falaj, s | CPU s | judgements | privileged found | checkov, s | CPU s | judgements | privileged found |"
-    )
+    columns = ["s", "CPU s", "judgements", "privileged found"]
+    print("| objects | " + " | ".join(f"{name}, {one}" for name in ("falaj", "checkov") for one in columns) + " |")
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "manifest.yaml"
