@@ -19,6 +19,7 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import load
@@ -72,19 +73,19 @@ def compare(folder: Path, model: str, rounds: int, seconds: int, results: Result
     ):
         cases: dict[Case, Callable[[], Load]] = {}
         for rows in ROWS:
-            cases[Case("raw", model, rows, 1, "session")] = lambda rows=rows: raw(folder, model, rows)
+            cases[Case("raw", model, rows, 1, "session")] = partial(raw, folder, model, rows)
             for clients in CLIENTS:
                 for name, server in (("ours", ours), ("stock", stock)):
-                    cases[Case(name, model, rows, clients, "json")] = lambda at=(server, model, rows, clients): (
-                        load.http(folder, *at, seconds)
+                    cases[Case(name, model, rows, clients, "json")] = partial(
+                        load.http, folder, server, model, rows, clients, seconds
                     )
             for kind in ("gateway", "binary"):
-                cases[Case("ours", model, rows, 64, kind)] = lambda rows=rows, kind=kind: load.http(
-                    folder, ours, model, rows, 64, seconds, kind=kind
+                cases[Case("ours", model, rows, 64, kind)] = partial(
+                    load.http, folder, ours, model, rows, 64, seconds, kind=kind
                 )
             for name, server in (("ours", ours), ("bare", bare)):
-                cases[Case(name, model, rows, 64, "grpc")] = lambda at=(server, model, rows): load.grpc(
-                    folder, *at, 4, 16, seconds
+                cases[Case(name, model, rows, 64, "grpc")] = partial(
+                    load.grpc, folder, server, model, rows, 4, 16, seconds
                 )
         for server in (ours, stock):
             load.http(folder, server, model, 1, 16, 1)
@@ -109,7 +110,7 @@ def raw(folder: Path, model: str, rows: int) -> Load:
         options.intra_op_num_threads = 1
         session = ort.InferenceSession(servers.onnx(folder, model), options, providers=["CPUExecutionProvider"])
         values = np.array(models.rows(model, rows * _VARIANTS), np.float32).reshape(_VARIANTS, rows, -1)
-        times = []
+        times: list[float] = []
         started, used = time.perf_counter(), time.process_time()
         while time.perf_counter() < started + 1:
             before_run = time.perf_counter()
