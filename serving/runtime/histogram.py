@@ -1,7 +1,8 @@
 """A histogram for the hot path: what Prometheus reads of it is computed when Prometheus asks.
 
 `prometheus_client.Histogram.observe` takes a lock and looks through its buckets for each value, which for a small
-model is a tenth of an answer's time. This one is written by the event loop's thread alone.
+model is a tenth of an answer's time. This one has one
+writer at a time, the event loop or the run of its version in a thread.
 """
 
 from bisect import bisect_left
