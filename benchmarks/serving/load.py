@@ -89,7 +89,8 @@ def rated(folder: Path, server: Server, model: str, rows: int, clients: int, sec
     """`rate` requests a second in all, whether the server keeps up or not; answers of one client come in turn."""
     body = folder / f"{model}-{rows}.json"
     body.write_bytes(json_body(models.rows(model, rows)))
-    arguments = ["--h1", f"--rps={rate / clients}", "-H", "content-type: application/json"]
+    # What the warm-up leaves in the queue makes up for what is still there at the end.
+    arguments = ["--h1", f"--rps={rate / clients}", "--warm-up-time=2", "-H", "content-type: application/json"]
     return _h2load(folder, server, f"http://127.0.0.1:{server.http_port}{_PATH}", body, clients, 1, seconds, arguments)
 
 
