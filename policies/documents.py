@@ -11,7 +11,7 @@ import yaml
 from core.errors import DataError
 from policies.graph import Graph
 from policies.model import Resource
-from policies.rules.governance import STACK
+from policies.rules.residency import STACK
 from policies.rules.serving import CONTRACT, PIPELINE
 from policies.settings import Settings, read_settings
 

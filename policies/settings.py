@@ -85,6 +85,7 @@ class _Substrate(_Section):
     kind: Literal["local", "aws", "kubernetes"]
     account_id: str | None = None
     region: str = "me-central-1"
+    country: str = "AE"
     images: str | None = None
     security: _Security = _Security()
     cluster: _Cluster | None = None

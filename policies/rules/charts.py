@@ -1,5 +1,6 @@
 """What a chart's values say: the chart itself is opaque until it is rendered, and then a manifest to check."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ from policies import pods
 from policies.controls import AUTHENTICATION, HARDENING, LOGGING, MONITORING, SUPPLY, TRANSFER
 from policies.graph import Graph
 from policies.model import Faults, Resource, Rule, Severity
-from policies.places import ABROAD, AWS
+from policies.places import ABROAD, AWS, inside
 
 _HIGH, _CRITICAL, _MEDIUM = Severity.HIGH, Severity.CRITICAL, Severity.MEDIUM
 CHART = "kubernetes:helm.sh/v4:Chart"
@@ -112,9 +113,30 @@ def _dashboards(resource: Resource, _graph: Graph) -> Faults:
             yield "dashboards are open to everyone: auth.anonymous is on"
         if (settings.get("analytics") or {}).get("reporting_enabled", True) is not False:
             yield "Grafana reports its use to its makers: analytics.reporting_enabled is not false"
+        if (settings.get("security") or {}).get("disable_gravatar") is not True:
+            yield "Grafana asks a service abroad for pictures of its users: security.disable_gravatar is not true"
         password = grafana.get("adminPassword")
         if isinstance(password, str) and password not in ("", "[secret]", "[unknown]"):
             yield "the administrator's password is written in clear"
+
+
+def _shipped(resource: Resource, graph: Graph) -> Faults:
+    """Hosts that a shipper's configuration names, which is text of its own form."""
+    for path, _, value in _leaves(resource.inputs.get("values") or {}):
+        for name in (
+            re.findall(r"(?im)^\s*(?:host|endpoint|server)\s+(\S+)\s*$", value) if isinstance(value, str) else ()
+        ):
+            if not inside(name.partition("://")[2].partition("/")[0] or name, graph.settings):
+                yield f"{path} names a host outside the country, or of a domain that policies.domains does not name"
+
+
+def _quiet(resource: Resource, _graph: Graph) -> Faults:
+    chart = str(resource.inputs.get("chart") or "").rpartition("/")[2]
+    values = resource.inputs.get("values") or {}
+    if chart == "karpenter" and (values.get("settings") or {}).get("isolatedVPC") is not True:
+        yield "it asks a service of prices abroad: settings.isolatedVPC is not true"
+    if chart == "loki" and ((values.get("loki") or {}).get("analytics") or {}).get("reporting_enabled") is not False:
+        yield "it reports its use to its makers: loki.analytics.reporting_enabled is not false"
 
 
 def _plain_secrets(resource: Resource, _graph: Graph) -> Faults:
@@ -185,6 +207,26 @@ RULES: tuple[Rule, ...] = (
         remedy="Leave the settings of Grafana in infra/addons/monitoring.py.",
         controls=AUTHENTICATION,
         judge=_dashboards,
+    ),
+    Rule(
+        id="residency-shipper",
+        title="Logs are shipped within the country",
+        severity=_CRITICAL,
+        types=(CHART,),
+        why="Logs hold identifiers.",
+        remedy="Set logging.destination in stacks/Pulumi.<stack>.yaml.",
+        controls=TRANSFER,
+        judge=_shipped,
+    ),
+    Rule(
+        id="residency-chart-telemetry",
+        title="Parts of the cluster ask and tell nothing abroad",
+        severity=_MEDIUM,
+        types=(CHART,),
+        why="Reports of use leave the country unseen.",
+        remedy="Leave the setting that the message names in the values: infra/addons.",
+        controls=TRANSFER,
+        judge=_quiet,
     ),
     Rule(
         id="chart-secrets",

@@ -6,10 +6,9 @@ from policies.controls import AVAILABILITY, COST, IMPACT, MONITORING, RECORDS
 from policies.cost import estimate
 from policies.graph import Graph
 from policies.model import Faults, Resource, Rule, Severity, Unknown
+from policies.rules.residency import STACK
 
 _HIGH, _CRITICAL, _MEDIUM, _LOW = Severity.HIGH, Severity.CRITICAL, Severity.MEDIUM, Severity.LOW
-STACK = "falaj:file:Stack"
-"""The stack's file, as `policies.settings` reads it."""
 _DATABASE = "aws:rds/instance:Instance"
 _CACHE = "aws:elasticache/replicationGroup:ReplicationGroup"
 _POOL = "kubernetes:karpenter.sh/v1:NodePool"

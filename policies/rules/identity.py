@@ -225,6 +225,16 @@ def _deputies(resource: Resource, _graph: Graph) -> Faults:
                 yield f"{name} may act on it for anyone: its policy asks for no aws:SourceAccount or aws:SourceArn"
 
 
+def _shared_copies(resource: Resource, graph: Graph) -> Faults:
+    substrate = graph.settings.substrate
+    own = substrate.account_id if substrate else None
+    shared = [resource.value("accountId"), *resource.each("sharedAccounts")]
+    if any(one is not None and str(one) != own for one in shared):
+        yield "it is shared with another account"
+    if resource.has("group") or resource.has("organizationArn") or resource.has("organizationalUnitArn"):
+        yield "it is shared with many accounts"
+
+
 def _administrators(resource: Resource, graph: Graph) -> Faults:
     if not str(resource.inputs.get("policyArn") or "").endswith(("ClusterAdminPolicy", "AmazonEKSAdminPolicy")):
         return
@@ -552,6 +562,21 @@ RULES: tuple[Rule, ...] = (
         remedy="Add aws:SourceAccount to the statement in infra/substrates/aws.",
         controls=ACCESS,
         judge=_rights(_deputies),
+    ),
+    Rule(
+        id="copies-shared",
+        title="Snapshots and images of machines are shared with no one",
+        severity=_CRITICAL,
+        types=(
+            "aws:ec2/amiLaunchPermission:AmiLaunchPermission",
+            "aws:ec2/snapshotCreateVolumePermission:SnapshotCreateVolumePermission",
+            "aws:rds/clusterSnapshot:ClusterSnapshot",
+            "aws:rds/snapshot:Snapshot",
+        ),
+        why="A copy is the data.",
+        remedy="Remove the permission from infra/substrates/aws.",
+        controls=("pdpl-7-8", "iso-8.12", "ia-t7.6.4", "gdpr-32"),
+        judge=_shared_copies,
     ),
     Rule(
         id="eks-administrators",

@@ -11,6 +11,8 @@ from policies.places import AWS, OTHERS, foreign_host, host, inside, region_abro
 
 _ARN = re.compile(r"\barn:aws[a-z-]*:([a-z0-9-]+):([a-z0-9-]+):([0-9]*):")
 _ZONE = re.compile(r"^([a-z]{2}(?:-gov)?-[a-z]+-[0-9])[a-z]$")
+STACK = "falaj:file:Stack"
+"""The stack's file, as `policies.settings` reads it."""
 _NATIVE = "aws:*"
 _OBJECTS = "kubernetes:*"
 _HERE = "substrate.region, me-central-1, in stacks/Pulumi.<stack>.yaml"
@@ -62,6 +64,9 @@ def _own_region(resource: Resource, _graph: Graph) -> Faults:
         raise Unknown("region is known only once it exists")
     if isinstance(found, str) and found not in AWS:
         yield f"region is {found}"
+    served = re.match(r"com\.amazonaws\.([a-z0-9-]+)\.", str(resource.inputs.get("serviceName") or ""))
+    if served and region_abroad(served[1], AWS):
+        yield f"it leads to a service in {served[1]}"
     zone = resource.inputs.get("availabilityZone")
     if isinstance(zone, str) and (match := _ZONE.match(zone)) and match[1] not in AWS:
         yield f"availabilityZone is in {match[1]}"
@@ -164,6 +169,26 @@ def _environment(resource: Resource) -> list[tuple[str, str]]:
     return found
 
 
+def _sites(_resource: Resource, graph: Graph) -> Faults:
+    substrate = graph.settings.substrate
+    if substrate is not None and substrate.kind == "kubernetes" and substrate.country != "AE":
+        yield "the site of the cluster is not in the country"
+
+
+def _whole_addresses(resource: Resource, graph: Graph) -> Faults:
+    """Texts that are an address and nothing else: what explains something holds more."""
+    for path, text in resource.texts():
+        if re.fullmatch(r"https?://\S+", text):
+            for _, rest in urls(text):
+                if not inside(host(rest), graph.settings):
+                    yield f"{path} is an address outside the country, or of a domain that is not vouched for"
+
+
+def _accelerated(resource: Resource, _graph: Graph) -> Faults:
+    if resource.value("status") == "Enabled":
+        yield "uploads go by edge locations abroad"
+
+
 def _addresses(resource: Resource, graph: Graph) -> Faults:
     for where, text in _environment(resource):
         for _, rest in urls(text):
@@ -232,8 +257,7 @@ def _vendor_silence(resource: Resource, _graph: Graph) -> Faults:
     wanted = {"mlflow": ("MLFLOW_DISABLE_TELEMETRY", "true"), "feast": ("FEAST_USAGE", "false")}
     for command, values in _commands(resource):
         for program, (variable, value) in wanted.items():
-            quiet = values.get("DO_NOT_TRACK") == "1" or values.get(variable, "").lower() == value
-            if program in command and not quiet:
+            if program in command and values.get(variable, "").lower() != value:
                 yield f"{program} reports its use to its makers: {variable} is not {value}"
 
 
@@ -465,6 +489,37 @@ RULES: tuple[Rule, ...] = (
         judge=_addresses,
     ),
     Rule(
+        id="residency-site",
+        title="A cluster that a site runs stands in the country",
+        severity=_CRITICAL,
+        types=(STACK,),
+        why=_WHY,
+        remedy="Choose a site in the country: substrate.country in stacks/Pulumi.<stack>.yaml is AE.",
+        controls=TRANSFER,
+        judge=_sites,
+    ),
+    Rule(
+        id="residency-setting-address",
+        title="Settings name addresses in the country alone",
+        severity=_HIGH,
+        types=("kubernetes:core/v1:ConfigMap", "aws:*"),
+        why="What a service is told to talk to, it sends data to.",
+        remedy="Name a host in the country; where the site vouches for its domain, add it to policies.domains in "
+        "stacks/Pulumi.<stack>.yaml.",
+        controls=TRANSFER,
+        judge=_whole_addresses,
+    ),
+    Rule(
+        id="residency-acceleration",
+        title="Buckets are not reached by edge locations",
+        severity=_HIGH,
+        types=("aws:s3/bucketAccelerateConfiguration:BucketAccelerateConfiguration",),
+        why="Uploads would pass through machines abroad.",
+        remedy="Remove it from infra/substrates/aws/buckets.py.",
+        controls=TRANSFER,
+        judge=_accelerated,
+    ),
+    Rule(
         id="residency-foreign-service",
         title="No telemetry, alert or data goes to services abroad",
         severity=_HIGH,
@@ -532,7 +587,7 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.MEDIUM,
         types=(*pods.TYPES, "pulumi-python:dynamic/local:Process"),
         why="Reports of use leave the country unseen.",
-        remedy="Set DO_NOT_TRACK to 1 in the environment of the workload: infra/services.",
+        remedy="Set the variable that the message names in the environment of the workload: infra/services.",
         controls=TRANSFER,
         judge=_vendor_silence,
     ),
