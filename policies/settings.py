@@ -91,6 +91,10 @@ class _Substrate(_Section):
     cluster: _Cluster | None = None
 
 
+class _Logging(_Section):
+    destination: str
+
+
 class _Serving(_Section):
     scale_to_zero: bool = False
 
@@ -108,6 +112,7 @@ class Settings(_Section):
     governance: Governance | None = None
     admission: _Admission | None = None
     serving: _Serving | None = None
+    logging: _Logging | None = None
     sources: _Sources = _Sources()
     policies: Policies = Field(default_factory=Policies)
 

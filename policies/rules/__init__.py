@@ -9,6 +9,7 @@ from policies.rules import (
     identity,
     keeping,
     network,
+    operation,
     residency,
     serving,
     supply,
@@ -26,6 +27,7 @@ TOPICS: dict[str, tuple[Rule, ...]] = {
     "supply": supply.RULES,
     "charts": charts.RULES,
     "serving": serving.RULES,
+    "operation": operation.RULES,
     "governance": governance.RULES,
 }
 RULES: tuple[Rule, ...] = tuple(rule for rules in TOPICS.values() for rule in rules)
