@@ -44,6 +44,10 @@ class Job:
         """
         raise NotImplementedError
 
+    def cancel(self) -> None:
+        """Skip its turn, if it still waits for one: nobody waits for the answer any more."""
+        self.deadline = 0.0
+
 
 class Batcher:
     """The queue of one version. All methods are called on the event loop."""

@@ -10,6 +10,7 @@ import math
 import re
 import time
 from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -53,6 +54,8 @@ class Exchange:
     refused: RefusedError | None = None
     route: Any = None
     """What the handler made of the head; None where it made nothing."""
+    cancel: Callable[[], None] | None = None
+    """Set by the handler: what to do when the client goes away before its answer."""
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
@@ -122,6 +125,8 @@ class Connection(asyncio.Protocol):
         self._deaf = True
         self._waiting.clear()
         self._release()
+        if self._current is not None and self._current.cancel is not None:
+            self._current.cancel()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:

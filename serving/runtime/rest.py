@@ -123,7 +123,9 @@ class Router(Handler):
             model, label = route.model, version.label
             # What would be refused is not even decoded.
             version.batcher.check_room(1)
-            _Inference(exchange, model, version, self).submit(route)
+            job = _Inference(exchange, model, version, self)
+            job.submit(route)
+            exchange.cancel = job.cancel
         except RefusedError as refused:
             self.refuse(exchange, model, label, refused)
         except Exception:

@@ -19,7 +19,7 @@ def configure_logging() -> None:
     logging.basicConfig(
         level=os.environ.get("FALAJ_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    for name in ("kserve", "kserve.trace", "uvicorn.error", "httpx"):
+    for name in ("kserve", "kserve.trace", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

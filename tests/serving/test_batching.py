@@ -120,6 +120,28 @@ def test_a_full_queue_refuses_and_keeps_what_it_took(model: Counted, tmp_path: P
     assert refused.status == 503
 
 
+def test_jobs_that_nobody_waits_for_are_skipped(model: Counted, tmp_path: Path) -> None:
+    async def run() -> list[object]:
+        metrics = Metrics(CollectorRegistry())
+        log = InferenceLog(tmp_path / "log", metrics, 1e9, 1 << 30)
+        with ThreadPoolExecutor() as executor:
+            batcher = Batcher(model, log, metrics, executor, 4096, 10)
+            futures = [asyncio.get_running_loop().create_future() for _ in range(3)]
+            jobs = [Asked(rows(2), future) for future in futures]
+            for job in jobs:
+                batcher.submit(job)
+            jobs[1].cancel()
+            return list(await asyncio.gather(*futures))
+
+    first, second, third = asyncio.run(run())
+    assert isinstance(first, tuple)
+    assert isinstance(third, tuple)
+    assert isinstance(second, RefusedError)
+    assert second.status == 504
+    assert model.runs == [4]
+    assert read_log(tmp_path / "log", "jobs").num_rows == 4
+
+
 def test_a_slow_graph_leaves_the_event_loop_free(
     model: Counted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -241,6 +241,15 @@ def test_draining_answers_what_has_come_and_closes(opened: Opened) -> None:
     assert wire.closed
 
 
+def test_a_client_that_goes_away_is_not_computed_for(opened: Opened) -> None:
+    connection, _, handler, _ = opened
+    connection.data_received(ask(b"a"))
+    cancelled: list[bool] = []
+    handler.seen[0].cancel = lambda: cancelled.append(True)
+    connection.connection_lost(None)
+    assert cancelled == [True]
+
+
 def test_many_pipelined_requests_are_no_recursion(opened: Opened) -> None:
     connection, wire, handler, _ = opened
     handler.answer = lambda exchange: exchange.respond(200, b"", b"ok")  # type: ignore[method-assign]

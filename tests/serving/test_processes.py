@@ -1,5 +1,6 @@
 """Several processes behind one port."""
 
+import contextlib
 import os
 import re
 import signal
@@ -11,19 +12,26 @@ import pytest
 
 from serving import rollout
 from serving.runtime.processes import cores
-from tests.serving.conftest import export, publish, running, wait_for
+from tests.serving.conftest import Runtime, export, publish, running, wait_for
 from tests.serving.test_log import Load, check_complete, ids_of
 
 FLAGS = ("--processes", "2", "--follow-seconds", "0.2", "--log-rotate-seconds", "1")
 
 
+def workers(runtime: Runtime) -> list[psutil.Process]:
+    """The processes that answer; not Python's own, which tracks their resources, and none that has died."""
+    found = []
+    for child in psutil.Process(runtime.process.pid).children():
+        with contextlib.suppress(psutil.Error):
+            if "spawn_main" in str(child.cmdline()):
+                found.append(child)
+    return found
+
+
 def test_two_processes_answer_log_and_drain_as_one(tmp_path: Path) -> None:
     publish(tmp_path / "models", 1)
     with running(tmp_path / "models", tmp_path / "log", *FLAGS) as runtime:
-        workers = [
-            child for child in psutil.Process(runtime.process.pid).children() if "spawn_main" in str(child.cmdline())
-        ]
-        assert len(workers) == 2
+        assert len(workers(runtime)) == 2
         with Load(runtime.http_port, clients=16) as load:
             load.wait(300)
             rollout.deploy(str(tmp_path / "models"), "jobs", 2, export(tmp_path / "two", bias=1.0), runtime.url)
@@ -45,13 +53,11 @@ def test_two_processes_answer_log_and_drain_as_one(tmp_path: Path) -> None:
 def test_a_process_that_dies_is_started_again_and_its_log_recovered(tmp_path: Path) -> None:
     publish(tmp_path / "models", 1)
     with running(tmp_path / "models", tmp_path / "log", *FLAGS) as runtime:
-        parent = psutil.Process(runtime.process.pid)
         with Load(runtime.http_port, clients=8) as load:
             load.wait(200)
-            victim = next(child for child in parent.children() if "spawn_main" in str(child.cmdline()))
-            victim.kill()
+            workers(runtime)[0].kill()
             load.wait(len(load.answered) + 200)
-        wait_for(lambda: sum("spawn_main" in str(child.cmdline()) for child in parent.children()) == 2, runtime)
+        wait_for(lambda: len(workers(runtime)) == 2, runtime)
         assert "is started again" in runtime.output.read_text()
         check_complete(load, ids_of(runtime))
         assert runtime.stop() == 0
@@ -61,10 +67,11 @@ def test_a_process_that_dies_is_started_again_and_its_log_recovered(tmp_path: Pa
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     publish(tmp_path / "models", 1)
     with running(tmp_path / "models", tmp_path / "log", *FLAGS) as runtime:
-        workers = psutil.Process(runtime.process.pid).children()
+        left = workers(runtime)
+        assert len(left) == 2
         runtime.process.kill()
         runtime.process.wait()
-        assert psutil.wait_procs(workers, timeout=30)[1] == []
+        assert psutil.wait_procs(left, timeout=30)[1] == []
 
 
 def test_a_port_that_is_taken_is_said_once(tmp_path: Path) -> None:
