@@ -16,6 +16,7 @@ from falaj.commands import (
     plan,
     predict,
     preflight,
+    rehearse,
     run,
     stack,
     status,
@@ -35,6 +36,7 @@ app.command(
 )(stack.engine)
 app.command()(plan.plan)
 app.command()(preflight.preflight)
+app.command()(rehearse.rehearse)
 app.command()(vendor.vendor)
 app.command()(check.check)
 app.command()(compliance.compliance)

@@ -1,5 +1,5 @@
 """Put the programs that this machine lacks into `.tools/bin`: `python -m tools.build`, and for vendoring
-`python -m tools.build vendor`.
+and rehearsals `python -m tools.build vendor rehearsal`.
 
 A recent enough program on PATH is used as it is. Where none is, the pinned one is built from its Go
 module, once; a later call compares a stamp and returns. Each folder beside this file holds the
@@ -34,10 +34,15 @@ class BuildError(FalajError):
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """One executable of a tool and the Go package it is built from."""
+    """One executable of a tool and the Go package it is built from.
+
+    Attributes:
+        built: What Go calls the executable, where that is not its name.
+    """
 
     name: str
     package: str
+    built: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +138,32 @@ CRANE = Tool(
     install="https://github.com/google/go-containerregistry/releases",
     stamped="github.com/google/go-containerregistry/cmd/crane/cmd.Version",
 )
+KUBERNETES = Tool(
+    folder="kubernetes",
+    programs=(
+        Program(name="kube-apiserver", package="k8s.io/kubernetes/cmd/kube-apiserver"),
+        Program(name="kube-controller-manager", package="k8s.io/kubernetes/cmd/kube-controller-manager"),
+    ),
+    # Of the minor version that pins.yaml has for clusters.
+    version="v1.35.4",
+    minimum=(1, 35),
+    install="https://kubernetes.io/releases/download/",
+    stamped="k8s.io/component-base/version.gitVersion",
+    beside=("kube-controller-manager",),
+)
+ETCD = Tool(
+    folder="etcd",
+    programs=(Program(name="etcd", package="go.etcd.io/etcd/server/v3", built="server"),),
+    version="3.6.8",
+    minimum=(3, 5),
+    install="https://github.com/etcd-io/etcd/releases",
+)
 # The engine and its language host come from one place, so that their versions fit.
-GROUPS = {"engine": ((PULUMI, LANGUAGE_HOST), (PROMETHEUS,)), "vendor": ((HELM,), (KUSTOMIZE,), (CRANE,))}
+GROUPS = {
+    "engine": ((PULUMI, LANGUAGE_HOST), (PROMETHEUS,)),
+    "vendor": ((HELM,), (KUSTOMIZE,), (CRANE,)),
+    "rehearsal": ((HELM,), (KUSTOMIZE,), (KUBERNETES,), (ETCD,)),
+}
 """What is wanted together, by its name: tools that come from one place each."""
 
 
@@ -193,7 +222,7 @@ def _lack(tool: Tool, stamp: _Stamp) -> str | None:
     executable = shutil.which(name, path=search_path())
     if executable is None:
         return f"no {name} on PATH"
-    argument = "--version" if tool is PROMETHEUS else "version"
+    argument = "--version" if tool in (PROMETHEUS, KUBERNETES, ETCD) else "version"
     version = _version(executable, [argument], stamp)
     if version is None:
         return f"{executable} does not tell its version"
@@ -299,6 +328,9 @@ def _build(tool: Tool, reason: str, stamp: _Stamp) -> None:
         packages = [program.package for program in tool.programs]
         command = [go, "build", "-v", "-mod=readonly", "-ldflags", flags, "-tags", tool.tags, "-o", f"{staging}/"]
         _run_shown([*command, *packages], tool, folder)
+        for program in tool.programs:
+            if program.built is not None:
+                (staging / program.built).rename(staging / program.name)
         for module, path in tool.scripts:
             source = _module_folder(go, module, folder) / path
             shutil.copyfile(source, staging / source.name)

@@ -1,0 +1,39 @@
+"""moto's server, told to say apart what it lacks from what it refuses: `python -m rehearsal.aws.emulation`.
+
+It prints its address once it listens, and ends with the process that started it.
+"""
+
+import os
+import sys
+import threading
+import time
+
+from flask import Flask, Response
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+
+def _lacking(error: Exception) -> Response:  # noqa: ARG001
+    # With no body, clients of all protocols understand that it is an error, and which.
+    return Response(status=501)
+
+
+def _service(name: str) -> Flask:
+    app: Flask = create_backend_app(name)
+    app.register_error_handler(NotImplementedError, _lacking)
+    return app
+
+
+def main() -> None:
+    """Serve on a free port of 127.0.0.1."""
+    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(_service), threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
+    sys.stdout.flush()
+    started = os.getppid()
+    while os.getppid() == started:
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""The real engine on the real program, with a state, settings and providers of the rehearsal's own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.errors import FalajError
+from rehearsal.notes import FOLDER
+from rehearsal.servers import Servers
+from tools.engine import engine_environment
+
+_PLUGINS = {
+    "aws": "rehearsal.aws.provider",
+    "kubernetes": "rehearsal.kubernetes.provider",
+    "random": "rehearsal.random",
+}
+_CHANGES = ("create", "update", "delete", "replace")
+_REPORT_SECONDS = 5
+
+
+class EngineError(FalajError):
+    """The engine failed where it should not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one run of the engine did.
+
+    Attributes:
+        done: URN → `create`, `update`, `delete` or `replace`; what stayed as it was is left out.
+        same: How many resources stayed as they were.
+        errors: What the engine and the providers said of failures.
+    """
+
+    succeeded: bool
+    seconds: float
+    done: Mapping[str, str]
+    same: int
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many resources were created, updated, and so on, and how many stayed as they were."""
+        return dict(Counter(self.done.values())) | ({"same": self.same} if self.same else {})
+
+
+class Engine:
+    """A stack of the rehearsal's own, in a folder of its own, from the program as it lies in the repository."""
+
+    def __init__(self, root: Path, stack: str, folder: Path, servers: Servers, say: Callable[[str], None]) -> None:
+        """`say` is given a line of progress now and then."""
+        self._stack, self._say = stack, say
+        self._project = folder / "project"
+        self._logs = folder
+        self._runs = 0
+        (self._project / "stacks").mkdir(parents=True)
+        shutil.copyfile(root / "Pulumi.yaml", self._project / "Pulumi.yaml")
+        # The engine writes into the folder of a project, and the repository's is not its to change here.
+        (self._project / "__main__.py").symlink_to(root / "__main__.py")
+        plugins, state = folder / "bin", folder / "state"
+        state.mkdir()
+        environment = engine_environment(self._project)
+        self.substitutes = _substitutes(plugins, root, environment["PATH"])
+        self.environment = environment | {
+            "PATH": f"{plugins}{os.pathsep}{environment['PATH']}",
+            "PULUMI_BACKEND_URL": f"file://{state}",
+            # Without it the engine writes no log of events.
+            "PULUMI_DEBUG_COMMANDS": "true",
+            "AWS_ENDPOINT_URL": servers.aws,
+            "AWS_ACCESS_KEY_ID": "rehearsal",
+            "AWS_SECRET_ACCESS_KEY": "rehearsal",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "KUBECONFIG": str(servers.kubeconfig),
+            FOLDER: str(folder),
+        }
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Give the stack these settings, as a stack's file has them under `config`; the first time makes the stack."""
+        file = self._project / "stacks" / f"Pulumi.{self._stack}.yaml"
+        salt = {}
+        if file.exists():
+            salt = {"encryptionsalt": yaml.safe_load(file.read_text())["encryptionsalt"]}
+        file.write_text(yaml.safe_dump({**salt, "config": dict(config)}, sort_keys=False))
+        if not salt:
+            self._command("stack", "init", self._stack)
+
+    def up(self, *, refresh: bool = False) -> Outcome:
+        """Bring everything up; with `refresh`, look first at how everything is."""
+        return self._run("up", *(["--refresh"] if refresh else []))
+
+    def destroy(self) -> Outcome:
+        """Delete everything."""
+        return self._run("destroy")
+
+    def resources(self) -> list[dict[str, Any]]:
+        """The state: each resource with `urn`, `type`, `id`, `inputs` and `outputs`."""
+        exported = json.loads(self._command("stack", "export", "--stack", self._stack))
+        found: list[dict[str, Any]] = exported["deployment"].get("resources", [])
+        return found
+
+    def _command(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["pulumi", *arguments, "--non-interactive"],
+            cwd=self._project,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise EngineError(f"`pulumi {' '.join(arguments)}` failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def _run(self, *arguments: str) -> Outcome:
+        self._runs += 1
+        events = self._logs / f"{self._runs:02}-{arguments[0]}.jsonl"
+        command = ["pulumi", *arguments, "--stack", self._stack, "--yes", "--skip-preview", "--non-interactive"]
+        started = time.monotonic()
+        with events.with_suffix(".log").open("w") as log:
+            process = subprocess.Popen(
+                [*command, "--event-log", str(events)], cwd=self._project, env=self.environment, stdout=log, stderr=log
+            )
+            stop = threading.Event()
+            shown = threading.Thread(target=self._progress, args=(arguments[0], events, started, stop))
+            shown.start()
+            try:
+                code = process.wait()
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+            finally:
+                stop.set()
+                shown.join()
+        found = _outcome(events, code == 0, time.monotonic() - started)
+        if code != 0 and not found.errors:
+            found.errors.append(f"the engine ended with {code}, see {events.with_suffix('.log')}")
+        return found
+
+    def _progress(self, what: str, events: Path, started: float, stop: threading.Event) -> None:
+        while not stop.wait(_REPORT_SECONDS):
+            ended = events.read_bytes().count(b'"resOutputsEvent"') if events.exists() else 0
+            self._say(f"  {what}: {ended} resources, {time.monotonic() - started:.0f} s")
+
+
+def _substitutes(folder: Path, root: Path, path: str) -> list[str]:
+    """Put providers of ours in a folder, for the packages that this machine has no real one of."""
+    folder.mkdir()
+    made: list[str] = []
+    for package, module in _PLUGINS.items():
+        name = f"pulumi-resource-{package}"
+        # An API server without pods is more than the real provider of Kubernetes can wait for.
+        if package != "kubernetes" and shutil.which(name, path=path) is not None:
+            continue
+        script = folder / name
+        script.write_text(f'#!/bin/sh\nPYTHONPATH="{root}" exec "{sys.executable}" -m {module}\n')
+        script.chmod(0o755)
+        made.append(package)
+    return made
+
+
+def _outcome(events: Path, succeeded: bool, seconds: float) -> Outcome:
+    done: dict[str, str] = {}
+    same: set[str] = set()
+    errors: list[str] = []
+    for line in events.read_text().splitlines() if events.exists() else []:
+        event = json.loads(line)
+        if (ended := event.get("resOutputsEvent")) is not None:
+            metadata = ended["metadata"]
+            operation, urn = metadata["op"], metadata["urn"]
+            simple = "replace" if "replace" in operation else operation
+            if simple in _CHANGES:
+                done[urn] = "replace" if done.get(urn) == "replace" else simple
+            elif simple == "same":
+                same.add(urn)
+        elif (said := event.get("diagnosticEvent")) is not None and said.get("severity") == "error":
+            urn = said.get("urn", "")
+            errors.append(f"{urn.rpartition('$')[2] or urn}: {said['message'].strip()}".removeprefix(": "))
+    return Outcome(succeeded=succeeded, seconds=seconds, done=done, same=len(same - done.keys()), errors=errors)

@@ -1,0 +1,1 @@
+"""The provider `kubernetes`, on a real API server."""

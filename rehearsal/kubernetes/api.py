@@ -1,0 +1,157 @@
+"""What the provider asks of the API server."""
+
+import ssl
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from rehearsal.protocol import NotFoundError, ProviderError
+
+Manifest = dict[str, Any]
+_TIMEOUT_SECONDS = 60
+_GONE_SECONDS = 120
+MANAGER = "pulumi-kubernetes"
+
+
+class UnknownKindError(ProviderError):
+    """The API server has no such kind."""
+
+
+class Api:
+    """The API server of a kubeconfig with a token."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        known = yaml.safe_load(kubeconfig.read_text())
+        cluster, user = known["clusters"][0]["cluster"], known["users"][0]["user"]
+        self._http = httpx.Client(
+            base_url=cluster["server"],
+            headers={"Authorization": f"Bearer {user['token']}"},
+            verify=ssl.create_default_context(cafile=cluster["certificate-authority"]),
+            timeout=_TIMEOUT_SECONDS,
+            limits=httpx.Limits(max_connections=32),
+            trust_env=False,
+        )
+        self._kinds: dict[str, dict[str, Any]] = {}
+
+    def resource(self, version: str, kind: str) -> dict[str, Any]:
+        """Discovery's word on a kind: `name`, `namespaced`, `verbs`.
+
+        Raises:
+            UnknownKindError: There is none.
+        """
+        key = f"{version}/{kind}"
+        if key not in self._kinds:
+            answer = self._http.get(f"/apis/{version}" if "/" in version else f"/api/{version}")
+            found = answer.json().get("resources", []) if answer.status_code == httpx.codes.OK else []
+            for resource in found:
+                if "/" not in resource["name"]:
+                    self._kinds[f"{version}/{resource['kind']}"] = resource
+        if key not in self._kinds:
+            raise UnknownKindError(f"the API server knows no {kind} of {version}: what defines it must come before")
+        return self._kinds[key]
+
+    def versions(self) -> list[str]:
+        """All groups with their versions and kinds, as charts ask for them."""
+        groups = self._http.get("/apis").json()["groups"]
+        names = ["v1", *(version["groupVersion"] for group in groups for version in group["versions"])]
+        found = list(names)
+        for name in names:
+            answer = self._http.get(f"/apis/{name}" if "/" in name else f"/api/{name}")
+            if answer.status_code == httpx.codes.OK:
+                found += [f"{name}/{item['kind']}" for item in answer.json()["resources"] if "/" not in item["name"]]
+        return found
+
+    def get(self, manifest: Manifest) -> Manifest:
+        """The object as it is.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return self._answer(self._http.get(self._path(manifest)), manifest)
+
+    def apply(self, manifest: Manifest, *, force: bool = False) -> Manifest:
+        """Server-side apply; what another manager owns is a conflict, and a field that no schema has is refused."""
+        parameters = {"fieldManager": MANAGER, "fieldValidation": "Strict", "force": str(force).lower()}
+        answer = self._http.patch(
+            self._path(manifest),
+            params=parameters,
+            json=manifest,
+            headers={"Content-Type": "application/apply-patch+yaml"},
+        )
+        return self._answer(answer, manifest)
+
+    def delete(self, manifest: Manifest) -> None:
+        """Delete an object and wait until it is gone."""
+        try:
+            self._answer(
+                self._http.request(
+                    "DELETE",
+                    self._path(manifest),
+                    json={"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"},
+                ),
+                manifest,
+            )
+            last = time.monotonic() + _GONE_SECONDS
+            while time.monotonic() < last:
+                left = self.get(manifest)
+                time.sleep(0.2)
+        except (NotFoundError, UnknownKindError):
+            return
+        conditions = left.get("status", {}).get("conditions") or []
+        waits = [condition.get("message", "") for condition in conditions if condition.get("status") == "True"]
+        held = ", ".join(left["metadata"].get("finalizers", [])) or "nothing"
+        raise ProviderError(
+            f"{_name(manifest)} is still there after {_GONE_SECONDS} s, held by {held}: {' '.join(waits)}"
+        )
+
+    def everything(self, without: Collection[str] = ("events",)) -> list[Manifest]:
+        """All objects of all kinds, as kind, namespace and name."""
+        found: list[Manifest] = []
+        groups = self._http.get("/apis").json()["groups"]
+        for version in ["v1", *(group["preferredVersion"]["groupVersion"] for group in groups)]:
+            prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
+            answer = self._http.get(prefix)
+            if answer.status_code != httpx.codes.OK:
+                continue
+            for resource in answer.json()["resources"]:
+                if "list" not in resource["verbs"] or "/" in resource["name"] or resource["name"] in without:
+                    continue
+                listed = self._http.get(f"{prefix}/{resource['name']}").json()
+                found += [
+                    {"apiVersion": version, "kind": resource["kind"], "metadata": item["metadata"]}
+                    for item in listed.get("items", [])
+                ]
+        return found
+
+    def _path(self, manifest: Manifest) -> str:
+        version, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]
+        resource = self.resource(version, kind)
+        prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        if resource["namespaced"]:
+            prefix += f"/namespaces/{metadata.get('namespace', 'default')}"
+        return f"{prefix}/{resource['name']}/{metadata['name']}"
+
+    def _answer(self, answer: httpx.Response, manifest: Manifest) -> Manifest:
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise NotFoundError(f"{_name(manifest)}: {_message(answer)}")
+        if answer.is_error:
+            raise ProviderError(f"{_name(manifest)}: {answer.status_code}: {_message(answer)}")
+        found: Manifest = answer.json()
+        found.get("metadata", {}).pop("managedFields", None)
+        return found
+
+
+def _name(manifest: Manifest) -> str:
+    metadata = manifest["metadata"]
+    return f"{manifest['kind']} {metadata.get('namespace', '')}/{metadata.get('name', '')}"
+
+
+def _message(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["message"])
+    except (ValueError, KeyError):
+        return answer.text
