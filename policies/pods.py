@@ -25,6 +25,8 @@ TYPES = tuple(_PATHS)
 """Objects whose pods are as written."""
 ALL = (*TYPES, *_RUNTIMES)
 """Also those that KServe completes: what such a pod lacks may come from its runtime, what it has it has."""
+RUNTIMES = tuple(kind for kind in _RUNTIMES if kind.endswith("ServingRuntime"))
+"""Runtimes of models."""
 SERVERS = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet")
 """What answers requests: it should be probed and there should be more than one of it."""
 

@@ -72,6 +72,14 @@ class _Security(_Section):
     security_hub: bool = True
 
 
+class _Buckets(_Section):
+    audit_lock: str = "GOVERNANCE"
+
+
+class _Stores(_Section):
+    buckets: _Buckets = _Buckets()
+
+
 class _Access(_Section):
     role: str
     level: str
@@ -89,6 +97,7 @@ class _Substrate(_Section):
     images: str | None = None
     security: _Security = _Security()
     cluster: _Cluster | None = None
+    stores: _Stores = _Stores()
 
 
 class _Logging(_Section):
@@ -130,6 +139,11 @@ class Settings(_Section):
     def sensitive(self) -> bool:
         """Whether data are sensitive personal data, or people are profiled."""
         return self.governance is None or self.governance.sensitive_data
+
+    @property
+    def audit_lock(self) -> str:
+        """The mode in which the audit log is locked."""
+        return self.substrate.stores.buckets.audit_lock if self.substrate else "GOVERNANCE"
 
     @property
     def administrators(self) -> frozenset[str]:

@@ -1,5 +1,7 @@
 """What happened is recorded, the record cannot be altered, and a person is told."""
 
+import re
+
 from policies.conditions import among, at_least, both, has_all, is_true
 from policies.controls import EVIDENCE, LOGGING, MONITORING
 from policies.graph import Graph
@@ -7,10 +9,13 @@ from policies.model import Faults, Judge, Resource, Rule, Severity, Unknown
 
 _HIGH, _CRITICAL, _MEDIUM = Severity.HIGH, Severity.CRITICAL, Severity.MEDIUM
 _ACCOUNT = "pulumi:providers:aws"
+_STANDARDS = "aws:securityhub/standardsSubscription:StandardsSubscription"
 _CLUSTER = "aws:eks/cluster:Cluster"
 _YEAR = 365
 PERSONAL = ("raw", "curated", "features", "inference-log")
 """Classes of data that can hold personal data."""
+_SEVERE = 7
+"""GuardDuty's lowest severity of the level high."""
 _THREATS = ("S3_DATA_EVENTS", "EKS_AUDIT_LOGS", "RDS_LOGIN_EVENTS")
 
 
@@ -19,6 +24,8 @@ def _account_has(kind: str, what: str, setting: str) -> Judge:
 
     def judge(_resource: Resource, graph: Graph) -> Faults:
         if graph.of(kind):
+            if kind == "aws:securityhub/account:Account" and not graph.of(_STANDARDS):
+                yield "its settings are judged by no standard"
             return
         if setting in graph.settings.delegated:
             raise Unknown(f"substrate.security.{setting} is false: the organisation has to show its own {what}")
@@ -28,7 +35,7 @@ def _account_has(kind: str, what: str, setting: str) -> Judge:
 
 
 def _locked(resource: Resource, graph: Graph) -> Faults:
-    name = resource.value("s3BucketName")
+    name = resource.inputs.get("s3BucketName")
     buckets = graph.targets(resource, "s3BucketName") or graph.named("aws:s3/bucket:Bucket", "bucket", name)
     if not buckets:
         yield "its bucket is not of this stack, so that nothing shows that it is locked"
@@ -42,6 +49,9 @@ def _lock_time(resource: Resource, _graph: Graph) -> Faults:
     days = int(resource.value(f"{retention}.days", 0)) + _YEAR * int(resource.value(f"{retention}.years", 0))
     if days < _YEAR:
         yield f"records are locked for {days} days, less than a year"
+    wanted = _graph.settings.audit_lock
+    if wanted == "COMPLIANCE" and resource.value("rule.defaultRetention.mode") != wanted:
+        yield "an administrator can take off the lock, and the stack's file asks for COMPLIANCE"
 
 
 def _audit_bucket(resource: Resource, graph: Graph) -> Faults:
@@ -51,6 +61,9 @@ def _audit_bucket(resource: Resource, graph: Graph) -> Faults:
         yield "it cannot be locked: objectLockEnabled is not true"
     if not graph.attached(resource, "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration", "bucket"):
         yield "it has no lock for what is written into it"
+    for life in graph.attached(resource, "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "bucket"):
+        if any(isinstance(days, int | float) and days < _YEAR for days in life.each("rules.expiration.days")):
+            yield "its records are deleted within a year"
 
 
 def _reads(resource: Resource, graph: Graph) -> Faults:
@@ -113,6 +126,9 @@ def _findings(_resource: Resource, graph: Graph) -> Faults:
         return
     for rule in graph.of("aws:cloudwatch/eventRule:EventRule"):
         heard = "aws.guardduty" in str(rule.inputs.get("eventPattern")) and rule.value("state", "ENABLED") != "DISABLED"
+        bounds = re.findall(r"\">=\",\s*([0-9.]+)", str(rule.inputs.get("eventPattern")))
+        if heard and any(float(bound) > _SEVERE for bound in bounds):
+            yield f"findings of severity {_SEVERE} and above are not all told"
         if heard and graph.attached(rule, "aws:cloudwatch/eventTarget:EventTarget", "rule"):
             return
     yield "findings of GuardDuty go to no one"
@@ -148,11 +164,15 @@ def _connections(resource: Resource, _graph: Graph) -> Faults:
         yield "log_connections is off"
 
 
-def _database_logs(resource: Resource, _graph: Graph) -> Faults:
+def _database_logs(resource: Resource, graph: Graph) -> Faults:
     wanted = {"postgres": ("postgresql",), "mysql": ("error",), "aurora-postgresql": ("postgresql",)}
     for kind in wanted.get(str(resource.value("engine", "")), ()):
         if kind not in resource.each("enabledCloudwatchLogsExports"):
             yield f"its log {kind} is not kept"
+    identifier = resource.inputs.get("identifier")
+    for kind in resource.each("enabledCloudwatchLogsExports") if isinstance(identifier, str) else ():
+        if not graph.named("aws:cloudwatch/logGroup:LogGroup", "name", f"/aws/rds/instance/{identifier}/{kind}"):
+            yield f"its log {kind} has no group of the stack, so RDS makes one without a key that is kept for ever"
 
 
 def _msk_logs(resource: Resource, _graph: Graph) -> Faults:

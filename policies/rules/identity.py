@@ -344,7 +344,10 @@ def _rbac_escalation(resource: Resource, _graph: Graph) -> Faults:
 def _rbac_secrets(resource: Resource, _graph: Graph) -> Faults:
     for _, resources, verbs in _verbs(resource):
         if resources & {"secrets", "*"} and verbs & {"get", "list", "watch", "*"}:
-            yield "it reads the secrets of every namespace"
+            if resource.type == _RBAC[0]:
+                yield "it reads the secrets of every namespace"
+            elif verbs & {"list", "watch", "*"}:
+                yield "it reads every secret of its namespace"
 
 
 def _rbac_bindings(resource: Resource, _graph: Graph) -> Faults:
@@ -603,7 +606,11 @@ RULES: tuple[Rule, ...] = (
         id="s3-acl",
         title="Buckets know no access lists",
         severity=_HIGH,
-        types=("aws:s3/bucket:Bucket", "aws:s3/bucketAcl:BucketAcl"),
+        types=(
+            "aws:s3/bucket:Bucket",
+            "aws:s3/bucketAcl:BucketAcl",
+            "aws:s3/bucketWebsiteConfiguration:BucketWebsiteConfiguration",
+        ),
         why="An object's own list can open it where the bucket's policy is closed.",
         remedy="Leave the ownership BucketOwnerEnforced in infra/substrates/aws/buckets.py.",
         controls=ACCESS,
@@ -696,9 +703,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         id="rbac-secrets",
-        title="No role reads the secrets of every namespace",
+        title="No role reads the secrets of a namespace, or of all",
         severity=_HIGH,
-        types=(_RBAC[0],),
+        types=_RBAC,
         why="Secrets of all services in one hand.",
         remedy="Make it a Role in one namespace, with resourceNames.",
         controls=(*ACCESS, "cis-eks-4.1.2"),
@@ -829,7 +836,7 @@ def _public_block(resource: Resource, graph: Graph) -> Faults:
 
 def _acl(resource: Resource, graph: Graph) -> Faults:
     if resource.type != "aws:s3/bucket:Bucket":
-        yield "it is an access list"
+        yield "it is a public web site" if "Website" in resource.type else "it is an access list"
         return
     if resource.has("acl") or resource.has("grants"):
         yield "it has an access list"

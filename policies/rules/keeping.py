@@ -34,6 +34,8 @@ _TAGGED = (
     "aws:secretsmanager/secret:Secret",
 )
 _CLASSES = ("raw", "curated", "features", "artifacts", "inference-log", "audit", "logs", "platform")
+_LONGEST = 400
+"""Days that a copy may be kept: a year, and a month to notice."""
 _DEFAULT_TAGS = ("owner", "cost-centre", "purpose", "environment")
 
 
@@ -148,6 +150,8 @@ def _plan_keeps(resource: Resource, _graph: Graph) -> Faults:
             yield "a rule keeps copies for ever"
         elif days < 7:
             yield f"a rule keeps copies for {days:g} days, less than a week"
+        elif days > _LONGEST:
+            yield f"a rule keeps copies for {days:g} days, long after the data are gone"
     if not resource.has("rules"):
         yield "it has no rule"
 
@@ -160,6 +164,11 @@ def _vault_copies(resource: Resource, graph: Graph) -> Faults:
     )
     if not (locks or named or literal):
         yield "whoever gets in can delete every copy: it has no lock"
+    if not graph.of("aws:backup/plan:Plan"):
+        yield "nothing is copied into it: there is no plan"
+    policies = graph.of("aws:backup/vaultPolicy:VaultPolicy")
+    if not any("backup:CopyFromBackupVault" in str(one.inputs.get("policy")) for one in policies):
+        yield "nothing keeps copies from being copied elsewhere: it has no policy that refuses it"
 
 
 def _protected(resource: Resource, _graph: Graph) -> Faults:
@@ -170,6 +179,8 @@ def _protected(resource: Resource, _graph: Graph) -> Faults:
 def _snapshot(resource: Resource, _graph: Graph) -> Faults:
     if resource.value("skipFinalSnapshot", False) is True:
         yield "it is deleted without a last snapshot"
+    if resource.value("deleteAutomatedBackups") is True:
+        yield "its backups are deleted with it"
 
 
 def _schedules(_resource: Resource, graph: Graph) -> Faults:
@@ -189,6 +200,16 @@ def _velero_end(resource: Resource, _graph: Graph) -> Faults:
                 yield f"{name}: its copies are kept for Velero's default, which no one chose"
             if schedule.get("paused") is True or schedule.get("disabled") is True:
                 yield f"{name}: it makes no copies"
+            spaces = (schedule.get("template") or {}).get("includedNamespaces")
+            if spaces and not {"*", "falaj"} & set(spaces):
+                yield f"{name}: the namespace of the services is not among what it copies"
+            hours = re.fullmatch(r"([0-9]+)h(?:0m0s)?", str((schedule.get("template") or {}).get("ttl")))
+            if hours and int(hours[1]) > 24 * _LONGEST:
+                yield f"{name}: its copies are kept long after the data are gone"
+        return
+    if resource.type.endswith(":BackupStorageLocation"):
+        if resource.value("spec.accessMode", "ReadWrite") == "ReadOnly":
+            yield "it takes no copies: accessMode is ReadOnly"
         return
     if not resource.has("spec.template.ttl"):
         yield "its copies are kept for Velero's default, which no one chose"
@@ -435,7 +456,11 @@ RULES: tuple[Rule, ...] = (
         id="cluster-backup-kept",
         title="Copies of the cluster are made, and end",
         severity=_MEDIUM,
-        types=("kubernetes:velero.io/v1:Schedule", "kubernetes:helm.sh/v4:Chart"),
+        types=(
+            "kubernetes:velero.io/v1:BackupStorageLocation",
+            "kubernetes:velero.io/v1:Schedule",
+            "kubernetes:helm.sh/v4:Chart",
+        ),
         why="Copies are data, with a retention of their own.",
         remedy="Set cluster_backup.keep_days in stacks/Pulumi.<stack>.yaml.",
         controls=(*BACKUP, *RETENTION),

@@ -1,5 +1,7 @@
 """Pods run with no more than they need: the Pod Security Standards' profile restricted, and what it does not ask."""
 
+import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -228,8 +230,17 @@ def _plain_secret(container: Container, _pod: Pod) -> Faults:
             continue
         name, value = str(variable.get("name", "")).upper(), variable.get("value")
         file = name.endswith(("_FILE", "_PATH", "_URL", "_URI"))
+        reference = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
+        if str(reference.get("name", "")).endswith("pseudonym"):
+            yield f"{variable.get('name')} is the key of the pseudonyms, which belongs in a file"
         if value and not file and any(name.endswith(mark) or f"{mark}_" in name for mark in marks):
             yield f"{variable.get('name')} is written in clear"
+    words = [str(word) for key in ("command", "args") for word in container.spec.get(key) or ()]
+    for flag, value in itertools.pairwise(words):
+        if re.fullmatch(r"--?[\w-]*(password|passwd|secret|token|api-key)", flag) and not value.startswith(
+            ("-", "$", "/")
+        ):
+            yield f"{flag} is written in clear among its arguments"
 
 
 def _shared_processes(pod: Pod) -> Faults:
@@ -241,8 +252,10 @@ def _level(resource: Resource, _graph: Graph) -> Faults:
     level = pods.label(resource, "pod-security.kubernetes.io/enforce")
     if level is None:
         yield "no pod security level is enforced"
-    elif level not in ("restricted", "baseline"):
+    elif level == "privileged" or (level == "baseline" and pods.label(resource, "falaj.ae/tenant") == "true"):
         yield f"pods of level {level} may run there"
+    elif level not in ("restricted", "baseline"):
+        yield f"there is no level {level}"
 
 
 def _quota(resource: Resource, graph: Graph) -> Faults:
@@ -259,6 +272,9 @@ def _gpu_quota(resource: Resource, _graph: Graph) -> Faults:
     hard = (resource.inputs.get("spec") or {}).get("hard") or {}
     if not any(key.endswith("nvidia.com/gpu") for key in hard):
         yield "nothing limits its GPUs"
+    for key in ("services.loadbalancers", "services.nodeports"):
+        if str(hard.get(key, "0")) != "0":
+            yield f"its services may be open to the outside: {key} is not 0"
 
 
 def _config_secret(resource: Resource, _graph: Graph) -> Faults:
@@ -510,7 +526,7 @@ RULES: tuple[Rule, ...] = (
         "Set size in the service's section of stacks/Pulumi.<stack>.yaml.",
         _containers(_memory_limit),
         "CKV_K8S_13",
-        types=pods.TYPES,
+        types=(*pods.TYPES, *pods.RUNTIMES),
         controls=(*COST, *AVAILABILITY),
     ),
     _rule(
@@ -610,7 +626,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "quota-gpus",
-        "Quotas limit GPUs",
+        "Quotas limit GPUs, and allow no services open to the outside",
         _LOW,
         "They cost the most.",
         "Set quota.gpus in the part's section of stacks/Pulumi.<stack>.yaml.",
