@@ -95,9 +95,18 @@ class _Substrate(_Section):
     region: str = "me-central-1"
     country: str = "AE"
     images: str | None = None
+    zones: tuple[str, ...] = ()
     security: _Security = _Security()
     cluster: _Cluster | None = None
     stores: _Stores = _Stores()
+
+
+class _Public(_Section):
+    internal: bool = True
+
+
+class _Gateway(_Section):
+    public: _Public | None = None
 
 
 class _Logging(_Section):
@@ -122,6 +131,7 @@ class Settings(_Section):
     admission: _Admission | None = None
     serving: _Serving | None = None
     logging: _Logging | None = None
+    gateway: _Gateway | None = None
     sources: _Sources = _Sources()
     policies: Policies = Field(default_factory=Policies)
 
@@ -139,6 +149,16 @@ class Settings(_Section):
     def sensitive(self) -> bool:
         """Whether data are sensitive personal data, or people are profiled."""
         return self.governance is None or self.governance.sensitive_data
+
+    @property
+    def zones(self) -> tuple[str, ...]:
+        """Zones of the stack."""
+        return self.substrate.zones if self.substrate else ()
+
+    @property
+    def internal(self) -> bool:
+        """Whether the gateway is for the site's own networks."""
+        return self.gateway is not None and self.gateway.public is not None and self.gateway.public.internal
 
     @property
     def audit_lock(self) -> str:

@@ -83,6 +83,15 @@ def _parameters(resource: Resource, graph: Graph) -> Faults:
         yield f"its parameter group does not set {name}, so that connections without TLS are accepted"
 
 
+_AUTHORITIES = ("rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1")
+
+
+def _authority(resource: Resource, _graph: Graph) -> Faults:
+    found = resource.value("caCertIdentifier")
+    if found is not None and found not in _AUTHORITIES:
+        yield "its certificate is of an authority that has lapsed"
+
+
 def _password(resource: Resource, _graph: Graph) -> Faults:
     for key in ("password", "masterPassword", "authToken", "secretString", "masterUserPassword"):
         value = resource.inputs.get(key)
@@ -350,7 +359,7 @@ RULES: tuple[Rule, ...] = (
         remedy="Set rds.force_ssl (PostgreSQL) or require_secure_transport (MySQL) in the parameter group: "
         "infra/substrates/aws/databases.py.",
         controls=IN_TRANSIT,
-        judge=_parameters,
+        judge=both(_parameters, _authority),
     ),
     Rule(
         id="rds-managed-password",

@@ -1,7 +1,7 @@
 """What is not technical: who answers, what was assessed, what it may cost, and that it goes on."""
 
 from policies import pods
-from policies.conditions import at_least, in_production, is_true
+from policies.conditions import at_least, both, in_production, is_true
 from policies.controls import AVAILABILITY, COST, IMPACT, MONITORING, RECORDS
 from policies.cost import estimate
 from policies.graph import Graph
@@ -75,6 +75,9 @@ def _ceiling(resource: Resource, _graph: Graph) -> Faults:
     for key in ("cpu", "memory"):
         if key not in limits:
             yield f"nothing limits its {key}, so that it grows without an end"
+    kinds = _pool_offers(resource).get("node.kubernetes.io/instance-type", [])
+    if any(kind.startswith(("g5", "g6", "p4", "p5")) for kind in kinds) and "nvidia.com/gpu" not in limits:
+        yield "nothing limits its GPUs, which cost most"
 
 
 def _pool_offers(resource: Resource) -> dict[str, list[str]]:
@@ -92,13 +95,16 @@ def _gpu_taint(resource: Resource, _graph: Graph) -> Faults:
         yield "pods that need no GPU run on its nodes, which cost most"
 
 
-def _pool_zones(resource: Resource, _graph: Graph) -> Faults:
+def _pool_zones(resource: Resource, graph: Graph) -> Faults:
     offers = _pool_offers(resource)
     zones = offers.get("topology.k8s.aws/zone-id", [])
     if not zones:
         yield "it names no zone by id: a zone's name means another zone in each account"
     if "topology.kubernetes.io/zone" in offers:
         yield "it names zones by name, which means another zone in each account"
+    gpus = any(kind.startswith("g") for kind in offers.get("node.kubernetes.io/instance-type", []))
+    if len(zones) == 1 and graph.settings.production and not gpus and len(graph.settings.zones) > 1:
+        yield "all its nodes are in one zone"
     foreign = [zone for zone in zones if not zone.startswith("mec1-")]
     if foreign:
         yield f"{foreign[0]} is not a zone of the region"
@@ -163,6 +169,8 @@ def _spare(resource: Resource, graph: Graph) -> Faults:
             replicas = (scaler.inputs.get("spec") or {}).get("minReplicas", 1)
     if int(1 if replicas is None else replicas) < 2:
         yield "there is one of it: while it restarts, no one answers"
+    if ((resource.inputs.get("spec") or {}).get("strategy") or {}).get("type") == "Recreate":
+        yield "all of it stops before the next version starts: its strategy is Recreate"
 
 
 def _disruption(resource: Resource, graph: Graph) -> Faults:
@@ -189,6 +197,23 @@ def _spread(resource: Resource, _graph: Graph) -> Faults:
         }
         if "topology.kubernetes.io/zone" not in keys and not (pod.spec.get("affinity") or {}).get("podAntiAffinity"):
             yield "its pods may all be in one zone"
+
+
+def _copies(resource: Resource, _graph: Graph) -> Faults:
+    if int(resource.value("replicasPerNodeGroup", 1)) < 1:
+        yield "its shards have no copies"
+    if resource.value("multiAzEnabled", True) is not True:
+        yield "its copies may be in one zone"
+
+
+def _grows(resource: Resource, _graph: Graph) -> Faults:
+    if float(resource.value("maxAllocatedStorage", 0)) <= float(resource.value("allocatedStorage", 0)):
+        yield "it stops when its disk is full: maxAllocatedStorage is not above allocatedStorage"
+
+
+def _gateways_used(resource: Resource, graph: Graph) -> Faults:
+    if not graph.referring(resource, "aws:ec2/route:Route", "natGatewayId"):
+        yield "no route leads to it, so that another zone's carries all"
 
 
 def _scaler(resource: Resource, _graph: Graph) -> Faults:
@@ -367,8 +392,28 @@ RULES: tuple[Rule, ...] = (
         why="Without the online store models answer worse, or not.",
         remedy=f"Set substrate.stores.cache.replicas to 1 or more {_FILE}, or record an exception in exceptions/.",
         controls=AVAILABILITY,
-        judge=in_production(is_true("automaticFailoverEnabled")),
+        judge=in_production(both(is_true("automaticFailoverEnabled"), _copies)),
         known_as=("CKV2_AWS_50",),
+    ),
+    Rule(
+        id="rds-grows",
+        title="Disks of databases grow by themselves",
+        severity=_MEDIUM,
+        types=(_DATABASE,),
+        why="A full disk stops it.",
+        remedy=f"Set substrate.stores.postgresql.max_storage_gib {_FILE}.",
+        controls=AVAILABILITY,
+        judge=_grows,
+    ),
+    Rule(
+        id="nat-used",
+        title="Each zone's way out is used",
+        severity=_LOW,
+        types=("aws:ec2/natGateway:NatGateway",),
+        why="A zone whose way out is another's is lost with it.",
+        remedy="Lead each zone's route to its own gateway: infra/substrates/aws/network.py.",
+        controls=(*AVAILABILITY, *COST),
+        judge=_gateways_used,
     ),
     Rule(
         id="nodes-spare",

@@ -370,6 +370,26 @@ def _access_mode(resource: Resource, _graph: Graph) -> Faults:
         yield "whoever creates it administers it for good"
 
 
+def _searchers(resource: Resource, _graph: Graph) -> Faults:
+    if resource.value("advancedSecurityOptions.enabled") is not True:
+        yield "who comes in may do everything: it has no rights by role"
+    if resource.value("advancedSecurityOptions.anonymousAuthEnabled") is True:
+        yield "it lets the nameless in"
+
+
+def _cache_user(resource: Resource, _graph: Graph) -> Faults:
+    rights = str(resource.value("accessString", ""))
+    if resource.value("userName") == "default":
+        if not rights.startswith("off"):
+            yield "user default may do something"
+        return
+    free = resource.value("noPasswordRequired") is True
+    if free or resource.value("authenticationMode.type") == "no-password-required":
+        yield "it needs no password"
+    if "+@all" in rights and not {"-@dangerous", "-@admin"} <= set(rights.split()):
+        yield "it may administer the cache"
+
+
 def _masters(resource: Resource, graph: Graph) -> Faults:
     if "system:masters" in resource.each("kubernetesGroups"):
         yield "it is of system:masters, which no rule of the cluster limits"
@@ -753,25 +773,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         id="cache-default-user",
-        title="The cache's default user can do nothing",
+        title="The cache's default user can do nothing, and no user everything",
         severity=_HIGH,
         types=("aws:elasticache/user:User",),
         why="Whoever gives no name is the default user.",
         remedy="Leave its access string off in infra/substrates/aws/cache.py.",
         controls=AUTHENTICATION,
-        judge=lambda resource, _graph: (
-            ["user default may do something"]
-            if resource.value("userName") == "default" and not str(resource.value("accessString", "")).startswith("off")
-            else (
-                ["it needs no password"]
-                if resource.value("userName") != "default"
-                and (
-                    resource.value("noPasswordRequired") is True
-                    or resource.value("authenticationMode.type") == "no-password-required"
-                )
-                else []
-            )
-        ),
+        judge=_cache_user,
     ),
     Rule(
         id="search-access",
@@ -779,13 +787,9 @@ RULES: tuple[Rule, ...] = (
         severity=_HIGH,
         types=("aws:opensearch/domain:Domain",),
         why="Within the network every pod could read every log.",
-        remedy="Set access policies or fine-grained access in infra/substrates/aws.",
+        remedy="Leave fine-grained access on in infra/substrates/aws.",
         controls=AUTHENTICATION,
-        judge=lambda resource, _graph: (
-            []
-            if resource.value("advancedSecurityOptions.enabled") is True or resource.has("accessPolicies")
-            else ["anyone in the network is let in"]
-        ),
+        judge=_searchers,
         known_as=("CKV_AWS_317",),
     ),
     Rule(

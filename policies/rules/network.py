@@ -240,10 +240,14 @@ def _load_balancer(resource: Resource, _graph: Graph) -> Faults:
         yield "it takes addresses that are not its own (CVE-2020-8554)"
 
 
-def _entrance(resource: Resource, _graph: Graph) -> Faults:
+def _entrance(resource: Resource, graph: Graph) -> Faults:
     if resource.value("spec.provider.kubernetes.envoyService.type", "LoadBalancer") != "LoadBalancer":
         return
     ranges = resource.each("spec.provider.kubernetes.envoyService.loadBalancerSourceRanges")
+    annotations = resource.value("spec.provider.kubernetes.envoyService.annotations", {})
+    scheme = annotations.get("service.beta.kubernetes.io/aws-load-balancer-scheme")
+    if scheme == "internet-facing" and graph.settings.internal:
+        yield "it faces the internet, and the stack's file says that it is internal"
     if not ranges:
         yield "its load balancer takes everyone in"
     if any(block in _WORLD or _wide(str(block)) for block in ranges):
@@ -302,6 +306,9 @@ def _wide_policy(resource: Resource, _graph: Graph) -> Faults:
         for peer in (rule or {}).get("from") or ():
             if ((peer or {}).get("ipBlock") or {}).get("cidr") in _WORLD:
                 yield "it lets the internet in"
+            everyone = (peer or {}).get("namespaceSelector") == {} and not (peer or {}).get("podSelector")
+            if everyone and pods.namespace(resource) == "falaj":
+                yield "it lets pods of every namespace in"
     for rule in spec.get("egress") or ():
         if rule == {} or (isinstance(rule, dict) and not rule.get("to") and not rule.get("ports")):
             yield "it lets its pods out to everything"
@@ -428,7 +435,11 @@ RULES: tuple[Rule, ...] = (
         id="instance-public-address",
         title="Machines have no public address",
         severity=_HIGH,
-        types=("aws:ec2/instance:Instance", "aws:ec2/launchTemplate:LaunchTemplate"),
+        types=(
+            "aws:ec2/instance:Instance",
+            "aws:ec2/launchTemplate:LaunchTemplate",
+            "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass",
+        ),
         why=_WHY_OPEN,
         remedy="Remove associate_public_ip_address in infra/substrates/aws.",
         controls=NETWORK,
@@ -436,6 +447,7 @@ RULES: tuple[Rule, ...] = (
             ["associatePublicIpAddress is true"]
             if "true"
             in (
+                str(resource.value("spec.associatePublicIPAddress", "")).lower(),
                 str(resource.value("associatePublicIpAddress", "")).lower(),
                 str(resource.value("networkInterfaces.associatePublicIpAddress", "")).lower(),
             )

@@ -194,6 +194,19 @@ def _own_account(resource: Resource, graph: Graph) -> Faults:
     yield "its policy does not refuse other accounts, whatever else lets them in"
 
 
+def _secure_transport(resource: Resource, _graph: Graph) -> Faults:
+    for statement in iam.statements(iam.document(resource, "policy")):
+        asked = [
+            values
+            for block in statement.condition.values()
+            for key, values in block.items()
+            if key == "aws:securetransport"
+        ]
+        if not statement.allows and ("false",) in asked:
+            return
+    yield "its policy does not refuse requests without TLS"
+
+
 def _brokers(resource: Resource, _graph: Graph) -> Faults:
     lines = re.findall(r"(?m)^\s*([a-z.]+)\s*=\s*(\S+)", str(resource.inputs.get("serverProperties") or ""))
     found = dict(lines)
@@ -472,6 +485,17 @@ RULES: tuple[Rule, ...] = (
         ACCESS,
         _own_account,
         "aws:s3/bucket:Bucket",
+    ),
+    _rule(
+        "topic-tls",
+        "Topics and queues refuse requests without TLS",
+        _MEDIUM,
+        "On the way anyone between can read and change what is not encrypted.",
+        "Refuse aws:SecureTransport false in the policy: infra/substrates/aws.",
+        IN_TRANSIT,
+        _secure_transport,
+        "aws:sns/topicPolicy:TopicPolicy",
+        "aws:sqs/queuePolicy:QueuePolicy",
     ),
     _rule(
         "msk-configuration",
