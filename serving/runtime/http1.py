@@ -314,6 +314,9 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, refused: RefusedError) -> None:
         """Refuse what is arriving, after the answers to what came before it, and end."""
+        if self._deaf:
+            # The parser may stumble over the rest of what was refused.
+            return
         exchange = self._arriving or Exchange(self)
         self._arriving = None
         self._release()

@@ -32,6 +32,7 @@ class Wire:
         self.reading = True
 
     def write(self, data: bytes) -> None:
+        assert not self.ended, "a transport takes nothing after write_eof"
         self.written += data
 
     def write_eof(self) -> None:
@@ -220,6 +221,13 @@ def test_a_body_that_is_too_large_is_refused_at_once_and_read_no_further(opened:
     assert server.buffered == 0
     connection.sweep(server.now + 3)
     assert wire.aborted
+
+
+def test_a_request_is_refused_once(opened: Opened) -> None:
+    connection, wire, _, _ = opened
+    connection.data_received(ask(b"", "x: " + "a" * 33_000)[:-4] + b"\x00: \x01\r\n\r\n")
+    connection.data_received(ask(b"x" * 20_000, "Transfer-Encoding: chunked"))
+    assert wire.written.count(b"HTTP/1.1 ") == 1
 
 
 def test_more_connections_than_are_allowed_are_told_so() -> None:
