@@ -16,15 +16,18 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     "kubernetes:batch/v1:Job": ("spec.template.spec",),
     "kubernetes:core/v1:ReplicationController": ("spec.template.spec",),
 }
+_JOBS = "spec.template.spec.replicatedJobs.template.spec.template.spec"
 _RUNTIMES: Mapping[str, tuple[str, ...]] = {
     "kubernetes:serving.kserve.io/v1alpha1:ClusterServingRuntime": ("spec",),
     "kubernetes:serving.kserve.io/v1alpha1:ServingRuntime": ("spec",),
     "kubernetes:serving.kserve.io/v1beta1:InferenceService": ("spec.predictor", "spec.transformer", "spec.explainer"),
+    "kubernetes:trainer.kubeflow.org/v1alpha1:ClusterTrainingRuntime": (_JOBS,),
+    "kubernetes:trainer.kubeflow.org/v1alpha1:TrainingRuntime": (_JOBS,),
 }
 TYPES = tuple(_PATHS)
 """Objects whose pods are as written."""
 ALL = (*TYPES, *_RUNTIMES)
-"""Also those that KServe completes: what such a pod lacks may come from its runtime, what it has it has."""
+"""Also those that KServe or Trainer completes: what such a pod lacks may come from its runtime."""
 RUNTIMES = tuple(kind for kind in _RUNTIMES if kind.endswith("ServingRuntime"))
 """Runtimes of models."""
 SERVERS = ("kubernetes:apps/v1:Deployment", "kubernetes:apps/v1:StatefulSet")
@@ -88,11 +91,11 @@ def pods(resource: Resource) -> list[Pod]:
     """The pods that an object makes."""
     found: list[Pod] = []
     for path in _PATHS.get(resource.type) or _RUNTIMES.get(resource.type) or ():
-        value: Any = resource.inputs
+        values: list[Any] = [resource.inputs]
         for part in path.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if isinstance(value, Mapping):
-            found.append(Pod(path, value))
+            values = [value.get(part) for value in values if isinstance(value, Mapping)]
+            values = [item for value in values for item in (value if isinstance(value, list) else [value])]
+        found += [Pod(path, value) for value in values if isinstance(value, Mapping)]
     return found
 
 

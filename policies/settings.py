@@ -63,6 +63,7 @@ class Governance(_Section):
 
 class _Admission(_Section):
     public_key: str | None = None
+    replicas: int = 1
 
 
 class _Security(_Section):

@@ -155,6 +155,8 @@ def _collected(resource: Resource, _graph: Graph) -> Faults:
     config = (resource.inputs.get("values") or {}).get("config")
     if isinstance(config, Mapping) and "/var/log/containers" not in str(config):
         yield "logs of pods are not among its inputs"
+    if re.search(r"(?im)^\s*Retry_Limit\s+(?:no_retries|[0-9]+)\s*$", str((config or {}).get("outputs", ""))):
+        yield "it gives up a log that it could not send: Retry_Limit is not no_limits"
 
 
 RULES: tuple[Rule, ...] = (

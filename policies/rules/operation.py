@@ -288,6 +288,25 @@ def _watched(metric: str, what: str) -> Judge:
     return judge
 
 
+def _read_metrics(resource: Resource, graph: Graph) -> Faults:
+    kinds = ("kubernetes:monitoring.coreos.com/v1:ServiceMonitor", "kubernetes:monitoring.coreos.com/v1:PodMonitor")
+    if not graph.of(_CHART, *kinds):
+        return
+    if resource.type.endswith("ClusterServingRuntime"):
+        if not graph.of(kinds[1]):
+            yield "nothing reads the metrics of its models"
+        return
+    words = [str(w) for pod in pods.pods(resource) for one in pod.containers() for w in one.spec.get("command") or ()]
+    if "serving.runtime" not in words:
+        return
+    labels = _at(resource.inputs, "spec/template/metadata/labels") or {}
+    for monitor in graph.of(kinds[0]):
+        selected = _at(monitor.inputs, "spec/selector/matchLabels") or {}
+        if selected and all(labels.get(key) == value for key, value in selected.items()):
+            return
+    yield "nothing reads its metrics"
+
+
 def _disk_watched(resource: Resource, graph: Graph) -> Faults:
     for alarm in graph.of("aws:cloudwatch/metricAlarm:MetricAlarm"):
         mine = resource in graph.targets(alarm, "dimensions") or str(resource.inputs.get("identifier")) in str(
@@ -308,6 +327,9 @@ def _exempted(resource: Resource, graph: Graph) -> Faults:
     values = _values(resource, "kyverno")
     if values is None:
         return
+    wanted = graph.settings.admission.replicas if graph.settings.admission else 1
+    if int(_at(values, "admissionController/replicas") or 1) < wanted:
+        yield f"it has fewer replicas than admission.replicas, {wanted}: while it restarts, nothing can be created"
     if _at(values, "features/policyExceptions/enabled") is True:
         yield "whoever may write an exception is free of every policy"
     people = {
@@ -566,6 +588,17 @@ RULES: tuple[Rule, ...] = (
         MONITORING,
         _metrics,
         _CHART,
+    ),
+    _rule(
+        "metrics-read",
+        "Metrics of models are read",
+        _MEDIUM,
+        "An answer that comes too late, or not, is seen by no one.",
+        "Leave the monitors: infra/substrates/kubernetes/substrate.py, infra/addons/kserve.py.",
+        MONITORING,
+        _read_metrics,
+        "kubernetes:apps/v1:Deployment",
+        "kubernetes:serving.kserve.io/v1alpha1:ClusterServingRuntime",
     ),
     _rule(
         "rds-disk-watched",
