@@ -38,6 +38,7 @@ CHANGES = (
     _Change(
         path=("inference", "replicas", "maximum"), by=1, updates=("kubernetes:autoscaling/v2:HorizontalPodAutoscaler",)
     ),
+    _Change(path=("governance", "budget", "monthly_usd"), by=100, updates=("aws:budgets/budget:Budget",)),
     _Change(
         path=("substrate", "stores", "postgresql", "max_storage_gib"), by=10, updates=("aws:rds/instance:Instance",)
     ),
@@ -69,36 +70,37 @@ class Report:
     notes: Mapping[str, list[str]] = field(default_factory=dict)
 
 
-def rehearse(stack: str, home: Path, path: str, say: Callable[[str], None]) -> Report:
+def rehearse(stack: str, home: Path, path: str, say: Callable[[str], None], root: Path = ROOT) -> Report:
     """Bring a stack up, again, changed, repaired and down, and see that nothing is left.
 
     Args:
         home: Folder that the rehearsal's state, data and logs are kept in until the next one.
         path: Where programs are looked for.
         say: Takes lines of progress.
+        root: Folder of Pulumi.yaml, the program and the stacks' files.
 
     Raises:
         ConfigError: There is no such stack, or it is not of a kind that is rehearsed.
         RehearsalError: A step failed.
     """
-    config = _config(stack)
+    config = _config(stack, root)
     folder = home / stack
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     account = str(config[_KEY]["substrate"].get("account_id", _NO_ACCOUNT))
     say("starting moto, etcd, the API server and its controllers")
     with running(folder, account, path) as servers:
-        return _Rehearsal(stack, config, folder, servers, say).run()
+        return _Rehearsal(stack, config, root, folder, servers, say).run()
 
 
 class _Rehearsal:
     def __init__(
-        self, stack: str, config: dict[str, Any], folder: Path, servers: Servers, say: Callable[[str], None]
+        self, stack: str, config: dict[str, Any], root: Path, folder: Path, servers: Servers, say: Callable[[str], None]
     ) -> None:
         self._stack, self._config, self._folder, self._say = stack, config, folder, say
         self._cluster = leftovers.Cluster(servers.kubeconfig)
         self._servers = servers
-        self._engine = Engine(ROOT, stack, folder, servers, say)
+        self._engine = Engine(root, stack, folder, servers, say)
         self._stages: list[Stage] = []
 
     def run(self) -> Report:
@@ -120,7 +122,8 @@ class _Rehearsal:
         expected: dict[str, int] = {}
         for change in CHANGES:
             section = self._section(change.path)
-            if section is not None:
+            elsewhere = change.updates[0].startswith("aws:") and self._config[_KEY]["substrate"]["kind"] != "aws"
+            if section is not None and not elsewhere:
                 section[change.path[-1]] += change.by
                 expected |= dict.fromkeys(change.updates, 1)
         if not expected:
@@ -146,7 +149,6 @@ class _Rehearsal:
         ]
         if wrong:
             raise RehearsalError(self._failure("altered by hand", wrong))
-        self._expect(self._stage("up again after the repair", self._engine.up(refresh=True)), {})
 
     def _destroy(self) -> None:
         """Destroy, which is refused first where the stack is protected; AWS and the cluster must be as before."""
@@ -201,8 +203,8 @@ class _Rehearsal:
         return f"the rehearsal of {self._stack} failed at `{name}` (logs: {self._folder}):\n{shown}"
 
 
-def _config(stack: str) -> dict[str, Any]:
-    file = ROOT / "stacks" / f"Pulumi.{stack}.yaml"
+def _config(stack: str, root: Path) -> dict[str, Any]:
+    file = root / "stacks" / f"Pulumi.{stack}.yaml"
     if not file.is_file():
         known = sorted(found.name.split(".")[1] for found in file.parent.glob("Pulumi.*.yaml"))
         raise ConfigError(f"no stack {stack}: the stacks are {', '.join(known)}")

@@ -14,6 +14,7 @@ def _budget(properties: dict[str, Any]) -> None:
         "budgetLimit": {"amount": properties.pop("limitAmount"), "unit": properties.pop("limitUnit")},
         "timeUnit": properties.pop("timeUnit"),
     }
+    properties["newBudget"] = properties["budget"]
     properties["notificationsWithSubscribers"] = [
         {
             "notification": {
@@ -215,7 +216,9 @@ KINDS = {
         identifier="{account}:{name}",
         tags="ResourceTags",
         prepare=_budget,
-        replaced=["name", "notifications", "limitAmount", "limitUnit", "budgetType", "timeUnit"],
+        ignored=["budget"],
+        update=[Step(operation="UpdateBudget", takes=["newBudget"], template={"AccountId": "{account}"})],
+        replaced=["name", "notifications"],
         outputs={"arn": "arn:aws:budgets::{account}:budget/{name}"},
         read=Read(
             operation="DescribeBudget",
