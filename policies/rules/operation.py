@@ -293,7 +293,8 @@ def _read_metrics(resource: Resource, graph: Graph) -> Faults:
     if not graph.of(_CHART, *kinds):
         return
     if resource.type.endswith("ClusterServingRuntime"):
-        if not graph.of(kinds[1]):
+        # KServe's own label is on every pod of a model.
+        if not any("serving.kserve.io/inferenceservice" in str(one.inputs) for one in graph.of(kinds[1])):
             yield "nothing reads the metrics of its models"
         return
     words = [str(w) for pod in pods.pods(resource) for one in pod.containers() for w in one.spec.get("command") or ()]
