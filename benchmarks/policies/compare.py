@@ -2,7 +2,8 @@
 
 The manifests are a service as the platform makes it (Deployment, Service, ServiceAccount, autoscaler, disruption
 budget, network policy), as often as it takes, one in ten with a fault. Both programs run from their start, reading
-the file, with all their rules on Kubernetes, and write JSON. checkov's environment is its own: its dependencies are not ours.
+the file, with all their rules on Kubernetes, and write JSON. checkov has an environment of its own: its
+dependencies are not ours.
 """
 
 import argparse
