@@ -75,6 +75,10 @@ class Engine:
         self.environment = environment | {
             "PATH": f"{plugins}{os.pathsep}{environment['PATH']}",
             "PULUMI_BACKEND_URL": f"file://{state}",
+            # The engine writes the whole state after each resource, which takes most of the time where definitions
+            # of charts are in it; a rehearsal that is cut off begins anew.
+            "PULUMI_EXPERIMENTAL": "true",
+            "PULUMI_SKIP_CHECKPOINTS": "true",
             # Without it the engine writes no log of events.
             "PULUMI_DEBUG_COMMANDS": "true",
             "AWS_ENDPOINT_URL": servers.aws,

@@ -28,6 +28,10 @@ class Cluster:
         self._api = Api(kubeconfig)
         self._before = self._names()
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+
     def found(self) -> list[str]:
         """Objects that were not there before; those that others collect get a while."""
         last = time.monotonic() + _SETTLE_SECONDS

@@ -3,6 +3,7 @@
 import copy
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,16 +90,23 @@ def rehearse(stack: str, home: Path, path: str, say: Callable[[str], None], root
     folder.mkdir(parents=True)
     account = str(config[_KEY]["substrate"].get("account_id", _NO_ACCOUNT))
     say("starting moto, etcd, the API server and its controllers")
-    with running(folder, account, path) as servers:
-        return _Rehearsal(stack, config, root, folder, servers, say).run()
+    with running(folder, account, path) as servers, closing(leftovers.Cluster(servers.kubeconfig)) as cluster:
+        return _Rehearsal(stack, config, root, folder, servers, cluster, say).run()
 
 
 class _Rehearsal:
     def __init__(
-        self, stack: str, config: dict[str, Any], root: Path, folder: Path, servers: Servers, say: Callable[[str], None]
+        self,
+        stack: str,
+        config: dict[str, Any],
+        root: Path,
+        folder: Path,
+        servers: Servers,
+        cluster: leftovers.Cluster,
+        say: Callable[[str], None],
     ) -> None:
         self._stack, self._config, self._folder, self._say = stack, config, folder, say
-        self._cluster = leftovers.Cluster(servers.kubeconfig)
+        self._cluster = cluster
         self._servers = servers
         self._engine = Engine(root, stack, folder, servers, say)
         self._stages: list[Stage] = []

@@ -1,6 +1,7 @@
 """What a person does by hand between two runs: the things that a refresh must find."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import boto3
@@ -13,7 +14,8 @@ _REGION = "me-central-1"
 
 
 def _client(service: str, servers: Servers) -> Any:
-    return boto3.client(
+    make: Any = boto3.client
+    return make(
         service,
         region_name=_REGION,
         endpoint_url=servers.aws,
@@ -35,13 +37,15 @@ def _keep_images(resource: Mapping[str, Any], servers: Servers) -> None:
 
 
 def _let_out(resource: Mapping[str, Any], servers: Servers) -> None:
-    Api(servers.kubeconfig).delete(resource["inputs"])
+    with closing(Api(servers.kubeconfig)) as api:
+        api.delete(resource["inputs"])
 
 
 def _scale(resource: Mapping[str, Any], servers: Servers) -> None:
     inputs = resource["inputs"]
     spec = {**inputs["spec"], "maxReplicas": inputs["spec"]["maxReplicas"] + 7}
-    Api(servers.kubeconfig).apply({**inputs, "spec": spec}, force=True)
+    with closing(Api(servers.kubeconfig)) as api:
+        api.apply({**inputs, "spec": spec}, force=True)
 
 
 _BY_HAND: Mapping[str, Callable[[Mapping[str, Any], Servers], None]] = {

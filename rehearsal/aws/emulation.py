@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from typing import Any
 
 from flask import Flask, Response
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -18,7 +19,7 @@ def _lacking(error: Exception) -> Response:  # noqa: ARG001
     return Response(status=501)
 
 
-def _service(name: str) -> Flask:
+def _service(name: Any) -> Flask:
     app: Flask = create_backend_app(name)
     app.register_error_handler(NotImplementedError, _lacking)
     return app

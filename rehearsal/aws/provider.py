@@ -25,6 +25,8 @@ UNSEEN = "taken as declared by a refresh, since the emulation does not tell"
 _MADE, _SEEN = "rehearsalMade", "rehearsalSeen"
 """Outputs of ours: what the service said of a resource when it was last changed, and when it was last looked at."""
 _NOT_EMULATED = re.compile("NotImplemented|not been implemented|Not yet implemented|<title>404 Not Found")
+# Its stubs take no name that is only known while it runs.
+_CLIENT: Any = boto3.client
 _TOLD = {"account", "region", "declared"}
 _GONE = re.compile(r"NotFound|NoSuch|NotExist|DoesNotExist|NonExistent|404|InvalidAllocationID|ResourceNotFound")
 
@@ -187,7 +189,7 @@ class AwsProvider(Provider):
         with self._lock:
             if service not in self._clients:
                 config = Config(retries={"total_max_attempts": 2}, max_pool_connections=20)
-                self._clients[service] = boto3.client(service, region_name=self._region, config=config)
+                self._clients[service] = _CLIENT(service, region_name=self._region, config=config)
             return self._clients[service]
 
     def _call(self, service: str, operation: str, request: Values) -> Any:
@@ -266,7 +268,8 @@ def _tags(how: str, shape: StructureShape, tags: Mapping[str, str]) -> Values:
         return {"TagSpecifications": [{"ResourceType": of, "Tags": listed}]}
     if isinstance(shape.members[kind], MapShape):
         return {kind: dict(tags)}
-    names = {name.lower().removeprefix("tag"): name for name in shape.members[kind].member.members}
+    item: Any = shape.members[kind]
+    names = {name.lower().removeprefix("tag"): name for name in item.member.members}
     return {kind: [{names["key"]: key, names["value"]: value} for key, value in tags.items()]}
 
 

@@ -37,6 +37,10 @@ class Api:
         )
         self._kinds: dict[str, dict[str, Any]] = {}
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
     def resource(self, version: str, kind: str) -> dict[str, Any]:
         """Discovery's word on a kind: `name`, `namespaced`, `verbs`.
 

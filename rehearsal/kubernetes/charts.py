@@ -23,8 +23,12 @@ class _Loader(yaml.CSafeLoader):
     """Kubernetes' YAML knows no dates, and `=` is a text."""
 
 
+def _text(_: yaml.CSafeLoader, node: yaml.ScalarNode) -> str:
+    return str(node.value)
+
+
 for _tag in ("value", "timestamp"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_yaml_str)
+    yaml.add_constructor(f"tag:yaml.org,2002:{_tag}", _text, Loader=_Loader)
 
 
 class NotVendoredError(FalajError):

@@ -65,6 +65,10 @@ class KubernetesProvider(Provider):
         self._api = Api(folder() / KUBECONFIG)
         self._defining = threading.Lock()
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+
     def configure(self, settings: Mapping[str, str]) -> None:
         if settings.get("enableServerSideApply", "true") != "true":
             raise ProviderError("the rehearsal applies on the server's side: set enable_server_side_apply=True")

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -33,9 +34,17 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def provider(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> KubernetesProvider:
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as found:
+        yield found
+
+
+@pytest.fixture
+def provider(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesProvider]:
     monkeypatch.setenv(FOLDER, str(servers.kubeconfig.parent))
-    return KubernetesProvider()
+    made = KubernetesProvider()
+    yield made
+    made.close()
 
 
 def _object(version: str, kind: str, name: str, namespace: str | None = None, **rest: Any) -> dict[str, Any]:
@@ -64,8 +73,8 @@ def test_what_takes_a_new_object(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_servers
-def test_from_made_to_nothing_left(provider: KubernetesProvider, servers: Servers) -> None:
-    cluster = Cluster(servers.kubeconfig)
+def test_from_made_to_nothing_left(provider: KubernetesProvider, servers: Servers, stack: ExitStack) -> None:
+    cluster = stack.enter_context(closing(Cluster(servers.kubeconfig)))
     namespace = _object("v1", "Namespace", "one")
     made = provider.create(_NAMESPACE, "one", namespace)
     inputs = _object("v1", "ConfigMap", "settings", "one", data={"a": "1"})
@@ -78,7 +87,7 @@ def test_from_made_to_nothing_left(provider: KubernetesProvider, servers: Server
     with pytest.raises(NotFoundError, match='namespaces "two" not found'):
         provider.create(_MAP, "lost", _object("v1", "ConfigMap", "lost", "two"))
 
-    api = Api(servers.kubeconfig)
+    api = stack.enter_context(closing(Api(servers.kubeconfig)))
     api.apply(inputs | {"data": {"a": "2"}}, force=True)
     found = provider.read(_MAP, settings.id, inputs, settings.outputs)
     assert found.inputs["data"] == {"a": "2"}
