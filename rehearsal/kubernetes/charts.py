@@ -23,7 +23,7 @@ class _Loader(yaml.CSafeLoader):
     """Kubernetes' YAML knows no dates, and `=` is a text."""
 
 
-def _text(_: yaml.CSafeLoader, node: yaml.ScalarNode) -> str:
+def _text(_: _Loader, node: yaml.Node) -> str:
     return str(node.value)
 
 
