@@ -19,8 +19,8 @@ _HEAD = """\
 # What the policies catch
 
 Each line is one thing that was broken in what `falaj check` reads, and the rules that said so: they passed before, and
-fail now. The mutations were written from the controls and the facts that this repository encodes, by someone who had
-not read the rules; rules that were added since have seen them. In a stack the mutation is in the plain graph of
+fail now. The mutations were written from the controls and facts before any rule was read; rules that were added since
+have seen them. In a stack the mutation is in the plain graph of
 `falaj plan`; `smb`, `prod` and `onprem` stand for all, as the others are made by the same program. The InferenceService
 is what `infra/addons/models.py` makes, with a card and without an address of its own.
 
