@@ -1,7 +1,6 @@
 import itertools
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +13,6 @@ from falaj.commands.plan import GOLDENS, graph
 from infra.plan import SECRET, UNKNOWN, Graph, read_stack, record
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _whole_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The local substrate's providers shorten tracebacks for good, and the SDK cannot declare a resource then."""
-    monkeypatch.delattr(sys, "tracebacklimit", raising=False)
 
 
 class Group(pulumi.ComponentResource):

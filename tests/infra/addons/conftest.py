@@ -137,9 +137,8 @@ class Tried:
 
 
 @pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tried]:
+def install() -> Callable[..., Tried]:
     """Install addons on a noting cluster; `parts` are those that the site runs already."""
-    monkeypatch.delattr("sys.tracebacklimit", raising=False)
 
     def run(program: Install, parts: frozenset[str] = frozenset()) -> Tried:
         made: list[NotingCluster] = []

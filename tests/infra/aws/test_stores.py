@@ -63,8 +63,10 @@ def test_no_password_is_part_of_an_address() -> None:
     assert registry.uri == "postgresql+psycopg:///feature_registry"
     assert {key.secret for key in registry.secrets.values()} == {"falaj-prod/feature-registry"}
     # Two shards: the client asks any node where the keys are.
-    assert (
-        online.uri == "redis_cluster:${REDIS_HOST}:6379,ssl=true,username=${REDIS_USERNAME},password=${REDIS_PASSWORD}"
+    assert online.uri == (
+        "redis_cluster:${REDIS_HOST}:6379,ssl=true,username=${REDIS_USERNAME},"
+        # In quotes: Feast would read a password of digits as a number.
+        'password="${REDIS_PASSWORD}"'
     )
     assert online.secrets["REDIS_PASSWORD"].secret == "falaj-prod/cache"
     assert [list(item.ports) for item in (*registry.destinations, *online.destinations)] == [[5432], [6379]]

@@ -49,13 +49,12 @@ def route(**changes: Any) -> ClusterRoute:
     )
 
 
-def opened(program: Callable[[KubernetesSubstrate], None], monkeypatch: pytest.MonkeyPatch) -> Graph:
+def opened(program: Callable[[KubernetesSubstrate], None]) -> Graph:
     """The graph of a cluster on which `program` ran."""
     from pulumi_kubernetes import Provider
 
     from infra.config import Kubernetes
 
-    monkeypatch.delattr("sys.tracebacklimit", raising=False)
     site = SETTINGS.substrate
     assert isinstance(site, Kubernetes)
 
@@ -91,7 +90,7 @@ def found(graph: Graph, kind: str, name: str, namespace: str = "falaj") -> Resou
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_a_route_is_open_only_behind_all_policies(early: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_route_is_open_only_behind_all_policies(early: bool) -> None:
     def program(substrate: KubernetesSubstrate) -> None:
         substrate.namespace(PAGES)
         parent = pulumi.ComponentResource(
@@ -103,7 +102,7 @@ def test_a_route_is_open_only_behind_all_policies(early: bool, monkeypatch: pyte
         if not early:
             substrate.route(route(who="administrators"))
 
-    graph = opened(program, monkeypatch)
+    graph = opened(program)
     before = set(found(graph, "HTTPRoute", "pages").dependencies)
     for kind, name in (
         ("SecurityPolicy", "falaj"),
@@ -125,17 +124,17 @@ def test_a_route_is_open_only_behind_all_policies(early: bool, monkeypatch: pyte
 @pytest.mark.parametrize(
     "other", [{"name": "pages", "prefixes": ["/other"]}, {"name": "other", "prefixes": ["/pages"]}]
 )
-def test_two_routes_never_answer_the_same(other: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_routes_never_answer_the_same(other: dict[str, Any]) -> None:
     def program(substrate: KubernetesSubstrate) -> None:
         substrate.namespace(PAGES)
         substrate.route(route())
         substrate.route(route(**other))
 
     with pytest.raises(ConfigError, match="give one of them other prefixes and another name"):
-        opened(program, monkeypatch)
+        opened(program)
 
 
-def test_what_brings_secrets_is_not_waited_for_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_brings_secrets_is_not_waited_for_by_itself() -> None:
     names: list[list[str]] = []
 
     def program(substrate: KubernetesSubstrate) -> None:
@@ -143,7 +142,7 @@ def test_what_brings_secrets_is_not_waited_for_by_itself(monkeypatch: pytest.Mon
         substrate.provides("external-secrets")
         names.append(substrate.pull_secrets(PAGES))
 
-    graph = opened(program, monkeypatch)
+    graph = opened(program)
     assert names[:2] == [["registry"], ["registry"]]
     brought = [resource.name for resource in graph.resources if resource.inputs.get("kind") == "ExternalSecret"]
     assert brought == ["pages/registry"]
