@@ -1,4 +1,4 @@
-"""Time the check beside checkov on the same manifests: `python benchmarks/policies/compare.py --checkov <program>`.
+"""Time the check beside checkov on the same manifests: `python benchmarks/policies/beside_checkov.py --checkov FILE`.
 
 The manifests are a service as the platform makes it (Deployment, Service, ServiceAccount, autoscaler, disruption
 budget, network policy), as often as it takes, one in ten with a fault. Both programs run from their start, reading
