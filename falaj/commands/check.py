@@ -1,11 +1,8 @@
 """`falaj check`: the rules on a stack or a file, without an engine, an account or a network."""
 
 import json
-import multiprocessing
-import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -63,12 +60,12 @@ def check(
 
 
 def _plans(stacks: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The plans of several stacks, made side by side: planning takes longer than judging."""
+    """The plans of several stacks as plain data."""
     if len(stacks) < 2:
         return {}
-    # A fresh interpreter each: a copy of this one would share its threads' locks.
-    with ProcessPoolExecutor(min(len(stacks), os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
-        return dict(zip(stacks, pool.map(planned, stacks), strict=True))
+    from falaj.commands.plan import graphs
+
+    return {found.stack: found.document() for found in graphs(stacks)}
 
 
 def planned(stack: str) -> dict[str, Any]:
