@@ -48,12 +48,19 @@ class Cluster:
             if (item["apiVersion"], item["kind"]) not in _OWN
             and INVENTED_LABEL not in item["metadata"].get("labels", {})
             and not _serves(item)
+            and not _aggregated(item)
         }
 
 
 def _serves(item: Mapping[str, Any]) -> bool:
     """Whether an object only registers a group that definitions serve: the API server makes and removes these."""
     return "kube-aggregator.kubernetes.io/automanaged" in item["metadata"].get("labels", {})
+
+
+def _aggregated(item: Mapping[str, Any]) -> bool:
+    """Whether only the controller that sums up roles made it: it may be at it while a role is deleted."""
+    managers = {entry["manager"] for entry in item["metadata"].get("managedFields", [])}
+    return managers == {"clusterrole-aggregation-controller"}
 
 
 def cloud(resources: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> list[str]:

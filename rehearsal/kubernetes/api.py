@@ -89,8 +89,9 @@ class Api:
         return self._answer(answer, manifest)
 
     def delete(self, manifest: Manifest) -> None:
-        """Delete an object and wait until it is gone."""
+        """Delete an object and wait until it is gone; what a controller makes anew under its name is another."""
         try:
+            deleted = self.get(manifest)["metadata"]["uid"]
             self._answer(
                 self._http.request(
                     "DELETE",
@@ -102,6 +103,8 @@ class Api:
             last = time.monotonic() + _GONE_SECONDS
             while time.monotonic() < last:
                 left = self.get(manifest)
+                if left["metadata"]["uid"] != deleted:
+                    return
                 time.sleep(0.2)
         except (NotFoundError, UnknownKindError):
             return
