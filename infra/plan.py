@@ -8,6 +8,7 @@ SDK's own mocks forgive is refused: see `faults`.
 
 import asyncio
 import contextvars
+import functools
 import gc
 import json
 import typing
@@ -442,7 +443,7 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 def _symbols(kind: str, handle: str) -> dict[str, Any]:
     """Symbols for the properties that the class of `kind` declares."""
-    declared = _classes().get(kind)
+    declared = _declared(kind)
     if declared is None:
         return {}
     found = {name: _symbol(hint, f"{handle}.{name}", _DEPTH) for name, hint in _types.resource_types(declared).items()}
@@ -470,17 +471,16 @@ def _symbol(hint: Any, place: str, depth: int) -> Any:
     return None
 
 
-def _classes() -> dict[str, type[pulumi.CustomResource]]:
-    """Every resource class that is loaded, by its type."""
-    found: dict[str, type[pulumi.CustomResource]] = {}
+@functools.cache
+def _declared(kind: str) -> type[pulumi.CustomResource] | None:
+    """The loaded class of resources of a type; what is registered was made from it, or has none."""
     waiting: list[type[pulumi.CustomResource]] = [pulumi.CustomResource]
     while waiting:
         current = waiting.pop()
+        if getattr(current, "pulumi_type", None) == kind:
+            return current
         waiting += current.__subclasses__()
-        kind = getattr(current, "pulumi_type", None)
-        if kind is not None:
-            found[kind] = current
-    return found
+    return None
 
 
 def _difference(first: Graph, second: Graph) -> str:
