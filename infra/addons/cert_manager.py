@@ -10,7 +10,7 @@ from core.errors import ConfigError
 from infra.addons.chart import Values, install, requests
 from infra.addons.pods import pull
 from infra.config.services import Acme, Authority, Public
-from infra.substrates.cluster import Cluster, IdentitySpec, NamespaceSpec, Permission
+from infra.substrates.cluster import Cluster, IdentitySpec, NamespaceSpec, Permission, object_name
 
 NAMESPACE = NamespaceSpec(name="cert-manager", callers=("monitoring",), webhooks=(10250,))
 ISSUER = "gateway"
@@ -139,7 +139,7 @@ class GatewayIssuer(pulumi.ComponentResource):
             keys = {"tls.crt": "tls.crt", "tls.key": "tls.key"}
             cluster.namespace(NAMESPACE)
             needs.append(cluster.secret(NAMESPACE.name, tls.secret, keys))
-            secret = tls.secret.replace("/", "-")
+            secret = object_name(tls.secret)
         self.ready = CustomResource(
             ISSUER,
             api_version="cert-manager.io/v1",

@@ -7,7 +7,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from infra.addons.chart import Values, install, requests
-from infra.substrates.cluster import Cluster, NamespaceSpec
+from infra.substrates.cluster import Cluster, NamespaceSpec, object_name
 
 NAMESPACE = NamespaceSpec(name="envoy-gateway-system", callers=("monitoring",), webhooks=(9443,))
 CLASS = "falaj"
@@ -17,7 +17,7 @@ _CONTROLLER = "gateway.envoyproxy.io/gatewayclass-controller"
 
 def trust(authority: str) -> tuple[Values, Values]:
     """A volume and its mount: a secret's `ca.crt` in place of the public authorities that the images carry."""
-    volume = {"name": "authorities", "secret": {"secretName": authority.replace("/", "-")}}
+    volume = {"name": "authorities", "secret": {"secretName": object_name(authority)}}
     path = "/etc/ssl/certs/ca-certificates.crt"
     return volume, {"name": "authorities", "mountPath": path, "subPath": "ca.crt", "readOnly": True}
 

@@ -17,11 +17,20 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 from core.pins import pins
 from infra.addons.chart import Values, requests
 from infra.addons.monitoring import NAMESPACE as MONITORING
-from infra.addons.pods import RESTRICTED, USER, bring, files, pull, secret_variables
+from infra.addons.pods import RESTRICTED, bring, files, pull, secret_variables
 from infra.config.nodes import GPU_RESOURCE
 from infra.config.platform import ModelVersion, ServedModel, Serving
 from infra.substrates.base import INFERENCE_LOG, MODELS
-from infra.substrates.cluster import Access, Backend, Cluster, ClusterRoute, IdentitySpec, NamespaceSpec, Placement
+from infra.substrates.cluster import (
+    USER,
+    Access,
+    Backend,
+    Cluster,
+    ClusterRoute,
+    IdentitySpec,
+    NamespaceSpec,
+    Placement,
+)
 
 NAMESPACE = "serving"
 RUNTIME = "falaj-onnx"

@@ -13,7 +13,15 @@ from infra.addons.chart import Values, install, requests
 from infra.addons.envoy_gateway import NAMESPACE as ENTRANCE
 from infra.addons.pods import pull
 from infra.config.services import Prometheus, Route
-from infra.substrates.cluster import Backend, Cluster, ClusterRoute, IdentitySpec, NamespaceSpec, Permission
+from infra.substrates.cluster import (
+    Backend,
+    Cluster,
+    ClusterRoute,
+    IdentitySpec,
+    NamespaceSpec,
+    Permission,
+    object_name,
+)
 
 NAMESPACE = NamespaceSpec(name="monitoring", callers=("keda", "opencost"))
 NODES = NamespaceSpec(name="node-exporter", security="privileged", callers=(NAMESPACE.name,))
@@ -77,7 +85,7 @@ def receiver(index: int, route: Route, topic: Topic | None) -> Values:
         ConfigError: The route goes to a topic, and there is none.
     """
     name = f"route-{index}"
-    folder = f"{_SECRETS}/{mounted(route.secret)}" if route.secret else ""
+    folder = f"{_SECRETS}/{object_name(route.secret)}" if route.secret else ""
     if route.kind == "webhook":
         return {"name": name, "webhook_configs": [{"url_file": f"{folder}/url", "send_resolved": True}]}
     if route.kind == "email":
@@ -94,11 +102,6 @@ def receiver(index: int, route: Route, topic: Topic | None) -> Values:
     if topic is None:
         raise ConfigError(f"prometheus.routes[{index}] is of kind sns, which is on aws alone: take email or webhook")
     return {"name": name, "sns_configs": [{"topic_arn": topic.arn, "sigv4": {"region": topic.region}}]}
-
-
-def mounted(secret: str) -> str:
-    """Name of the Kubernetes secret that stands for one of the secret store."""
-    return secret.replace("/", "-")
 
 
 def routing(routes: Sequence[Route], topic: Topic | None) -> Values:
@@ -176,7 +179,7 @@ def values(
             "alertmanagerSpec": {
                 "image": quay,
                 "replicas": settings.replicas,
-                "secrets": sorted({mounted(route.secret) for route in settings.routes if route.secret}),
+                "secrets": sorted({object_name(route.secret) for route in settings.routes if route.secret}),
                 "externalUrl": f"https://{args.hostname}/alertmanager/",
                 "resources": requests("20m", "128Mi"),
                 # What was acknowledged and silenced must outlive the pod.

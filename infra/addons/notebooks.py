@@ -13,12 +13,11 @@ from pulumi_random import Provider, RandomBytes
 
 from core.pins import pins
 from infra.addons.chart import Values, install, requests
-from infra.addons.pods import USER, mounted
 from infra.config.nodes import GPU_RESOURCE
 from infra.config.platform import Notebooks as Settings
 from infra.config.platform import Quota
 from infra.config.services import Oidc, Public
-from infra.substrates.cluster import Backend, Cluster, ClusterRoute, NamespaceSpec, Placement
+from infra.substrates.cluster import USER, Backend, Cluster, ClusterRoute, NamespaceSpec, Placement, object_name
 
 NAME = "notebooks"
 PREFIX = f"/{NAME}/"
@@ -176,13 +175,17 @@ def values(
             "extraConfig": {"issuer": _discovery(oidc.issuer)},
             "extraEnv": {
                 "OAUTH_CLIENT_SECRET": {
-                    "valueFrom": {"secretKeyRef": {"name": mounted(oidc.client_secret), "key": "client-secret"}}
+                    "valueFrom": {"secretKeyRef": {"name": object_name(oidc.client_secret), "key": "client-secret"}}
                 },
                 **({"SSL_CERT_FILE": _AUTHORITY} if oidc.authority else {}),
             },
             "extraVolumes": [
                 {"name": "tmp", "emptyDir": {}},
-                *([{"name": "authority", "secret": {"secretName": mounted(oidc.authority)}}] if oidc.authority else []),
+                *(
+                    [{"name": "authority", "secret": {"secretName": object_name(oidc.authority)}}]
+                    if oidc.authority
+                    else []
+                ),
             ],
             "extraVolumeMounts": [
                 {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108

@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 
 from infra.substrates.base import SecretKey
-from infra.substrates.cluster import Access, Cluster
+from infra.substrates.cluster import Access, Cluster, object_name
 
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -17,13 +17,6 @@ RESTRICTED = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 """Security context of a container that writes nowhere but into its volumes."""
-USER = 10_001
-"""Of the platform's image."""
-
-
-def mounted(secret: str) -> str:
-    """Name of the Kubernetes secret that stands for one of the secret store."""
-    return secret.replace("_", "-").replace("/", "-").lower()
 
 
 def bring(cluster: Cluster, namespace: str, access: Access) -> list[pulumi.Resource]:
@@ -39,7 +32,7 @@ def bring(cluster: Cluster, namespace: str, access: Access) -> list[pulumi.Resou
 def secret_variables(secrets: Mapping[str, SecretKey]) -> list[dict[str, Any]]:
     """Variables of a container whose values are in secrets."""
     return [
-        {"name": name, "valueFrom": {"secretKeyRef": {"name": mounted(value.secret), "key": value.key}}}
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": object_name(value.secret), "key": value.key}}}
         for name, value in sorted(secrets.items())
     ]
 
@@ -54,7 +47,7 @@ def files(found: Mapping[str, SecretKey]) -> tuple[list[dict[str, Any]], list[di
     for index, (folder, contents) in enumerate(folders.items()):
         name = f"secrets-{index}"
         sources = [
-            {"secret": {"name": mounted(value.secret), "items": [{"key": value.key, "path": file}]}}
+            {"secret": {"name": object_name(value.secret), "items": [{"key": value.key, "path": file}]}}
             for file, value in contents
         ]
         volumes.append({"name": name, "projected": {"sources": sources, "defaultMode": 0o440}})

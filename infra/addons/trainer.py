@@ -12,12 +12,12 @@ from infra.addons import connections, limits, rights
 from infra.addons.chart import Values, install, requests
 from infra.addons.connections import Connection
 from infra.addons.limits import Rule
-from infra.addons.pods import RESTRICTED, USER, bring, files, pull, secret_variables
+from infra.addons.pods import RESTRICTED, bring, files, pull, secret_variables
 from infra.config.nodes import GPU_RESOURCE
 from infra.config.platform import Training
 from infra.config.services import Size
 from infra.substrates.base import OFFLINE_FEATURES, PIPELINE_ARTIFACTS
-from infra.substrates.cluster import Access, Cluster, IdentitySpec, NamespaceSpec, Placement
+from infra.substrates.cluster import USER, Access, Cluster, IdentitySpec, NamespaceSpec, Placement
 
 NAMESPACE = NamespaceSpec(name="kubeflow-trainer", webhooks=(9443,))
 JOBS = "training"

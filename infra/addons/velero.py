@@ -24,10 +24,10 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 from core.pins import pins
 from infra.addons.chart import Values, install, requests
 from infra.addons.monitoring import NAMESPACE as MONITORING
-from infra.addons.pods import RESTRICTED, bring, mounted, secret_variables
+from infra.addons.pods import RESTRICTED, bring, secret_variables
 from infra.config.platform import ClusterBackup
 from infra.substrates.base import CLUSTER_BACKUP
-from infra.substrates.cluster import Access, Cluster, IdentitySpec, NamespaceSpec
+from infra.substrates.cluster import Access, Cluster, IdentitySpec, NamespaceSpec, object_name
 
 NAMESPACE = NamespaceSpec(name="velero", security="baseline", callers=(MONITORING.name,))
 """What reads volumes is root, or it could not read what belongs to others; it has no part of its node."""
@@ -125,7 +125,7 @@ def location(uri: str, access: Access) -> Values:
         # Other makers' stores know neither names of buckets in addresses nor Amazon's checksums.
         config |= {"s3Url": endpoint, "s3ForcePathStyle": "true", "checksumAlgorithm": ""}
     authority = next(iter(access.files.values()), None)
-    trusted = {"caCertRef": {"name": mounted(authority.secret), "key": authority.key}} if authority else {}
+    trusted = {"caCertRef": {"name": object_name(authority.secret), "key": authority.key}} if authority else {}
     return {
         "provider": "aws",
         "default": True,

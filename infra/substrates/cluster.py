@@ -20,6 +20,14 @@ from infra.substrates.base import SecretKey, Store
 TENANT = "falaj.ae/tenant"
 """Label of the namespaces with a quota: what runs in them is people's own, and not the platform's."""
 
+USER = 10_001
+"""Of the platform's image: no user of any node."""
+
+
+def object_name(name: str) -> str:
+    """The name of a Kubernetes object: a service's or secret's, with what is not allowed made a hyphen."""
+    return name.replace("_", "-").replace("/", "-").lower()
+
 
 @dataclass(frozen=True, kw_only=True)
 class NamespaceSpec:

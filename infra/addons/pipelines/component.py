@@ -19,7 +19,7 @@ from infra.addons import connections
 from infra.addons.connections import Connection
 from infra.addons.pipelines import settings
 from infra.addons.pipelines.kustomization import DATABASE, INSTALL, OBJECTS, RUNNER, SETTINGS, Kustomization
-from infra.addons.pods import USER, bring, files
+from infra.addons.pods import bring, files
 from infra.config.platform import Pipelines as Settings
 from infra.config.platform import Quota
 from infra.substrates.base import (
@@ -36,7 +36,7 @@ from infra.substrates.base import (
     PSEUDONYM_KEY,
     RAW,
 )
-from infra.substrates.cluster import Access, Backend, Cluster, ClusterRoute, IdentitySpec, NamespaceSpec
+from infra.substrates.cluster import USER, Access, Backend, Cluster, ClusterRoute, IdentitySpec, NamespaceSpec
 
 NAME = "pipelines"
 KEY_FILE = "/var/run/secrets/falaj/key"

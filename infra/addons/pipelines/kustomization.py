@@ -14,10 +14,10 @@ from typing import Any
 
 from core.pins import pins
 from infra.addons.chart import Values, requests
-from infra.addons.pods import RESTRICTED, USER, pull, secret_variables
+from infra.addons.pods import RESTRICTED, pull, secret_variables
 from infra.config.platform import Pipelines
 from infra.substrates.base import SecretKey
-from infra.substrates.cluster import Placement
+from infra.substrates.cluster import USER, Placement
 
 INSTALL = "pipeline-install-config"
 SETTINGS = "pipeline-settings"

@@ -6,10 +6,10 @@ from typing import Any
 
 from core.errors import ConfigError
 from infra.addons.chart import Values
-from infra.addons.pods import USER, mounted, pull, secret_variables
+from infra.addons.pods import pull, secret_variables
 from infra.config.nodes import GPU_TAINT
 from infra.substrates.base import SecretKey
-from infra.substrates.cluster import Placement
+from infra.substrates.cluster import USER, Placement, object_name
 
 PLATFORM = "falaj-platform"
 """ConfigMap of the variables by which steps find the platform."""
@@ -125,7 +125,7 @@ def workflows(
     """
 
     def reference(value: SecretKey) -> dict[str, str]:
-        return {"name": mounted(value.secret), "key": value.key}
+        return {"name": object_name(value.secret), "key": value.key}
 
     store: Values = {"endpoint": f"{host}:{port}" if port else host, "bucket": name, "region": region}
     store["keyFormat"] = f"{prefix}/{LOGS}"

@@ -10,7 +10,10 @@ from pulumi import ResourceOptions
 from pulumi_aws import eks, iam
 
 from infra.substrates.aws.account import Account, pod_trust, policy
+from infra.substrates.kubernetes.bindings import Destination
 
+POD_IDENTITY = Destination(cidrs=["169.254.170.23/32"], ports=[80])
+"""The agent on the node that hands a pod the credentials of its role."""
 _ROLE_LENGTH = 64
 
 

@@ -13,11 +13,12 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from core.pins import pins
 from infra.config.platform import Quota
-from infra.substrates.cluster import NamespaceSpec
+from infra.substrates.aws.pods import POD_IDENTITY
+from infra.substrates.cluster import USER, NamespaceSpec
 from infra.substrates.kubernetes import policies
 from infra.substrates.kubernetes.bindings import Destination
 from infra.substrates.kubernetes.substrate import KubernetesSubstrate
-from infra.substrates.kubernetes.workload import USER, labels
+from infra.substrates.kubernetes.workload import labels
 
 # A namespace of its own: whoever may start pods beside a job could take its account, and with it every store.
 NAMESPACE = NamespaceSpec(name="preparation", quota=Quota(cpu=1, memory_gib=1, pods=4))
@@ -26,7 +27,6 @@ _ATTEMPTS = 3
 _MEMORY = "256Mi"
 _SERVICES = Destination(cidrs=["0.0.0.0/0"], ports=[443])
 """Services of the region, which answer from the VPC's endpoints or from public addresses."""
-_CREDENTIALS = Destination(cidrs=["169.254.170.23/32"], ports=[80])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class Preparation(pulumi.ComponentResource):
         options = ResourceOptions(parent=self, provider=substrate.provider, depends_on=[self._namespace])
         metadata = ObjectMetaArgs(name=task.name, namespace=NAMESPACE.name, labels=labels(task.name))
         account = ServiceAccount(task.name, metadata=metadata, automount_service_account_token=False, opts=options)
-        out = [*task.destinations, _SERVICES, _CREDENTIALS]
+        out = [*task.destinations, _SERVICES, POD_IDENTITY]
         way = NetworkPolicy(
             f"{NAMESPACE.name}/{task.name}",
             metadata=ObjectMetaArgs(name=task.name, namespace=NAMESPACE.name),

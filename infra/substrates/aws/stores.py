@@ -8,6 +8,7 @@ from infra.substrates.aws.account import Account
 from infra.substrates.aws.buckets import Buckets, bucket_name
 from infra.substrates.aws.cache import PORT, Cache
 from infra.substrates.aws.databases import AUTHORITY, Database, database_name
+from infra.substrates.aws.pods import POD_IDENTITY
 from infra.substrates.aws.secrets import secret_name
 from infra.substrates.base import ONLINE_FEATURES, SecretKey, Store
 from infra.substrates.kubernetes.bindings import Destination, SecretFile, StoreBinding
@@ -15,8 +16,6 @@ from infra.substrates.kubernetes.bindings import Destination, SecretFile, StoreB
 _KEYS = "/etc/falaj-keys"
 # S3 answers from many public addresses, which the gateway endpoint reaches within the region.
 _OBJECTS = Destination(cidrs=["0.0.0.0/0"], ports=[443])
-_CREDENTIALS = Destination(cidrs=["169.254.170.23/32"], ports=[80])
-"""The agent of Pod Identity on the node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,7 @@ class Stores:
                         # botocore, on which s3fs and MLflow stand, reads this one alone.
                         "AWS_DEFAULT_REGION": self._args.account.region,
                     },
-                    destinations=[_OBJECTS, _CREDENTIALS],
+                    destinations=[_OBJECTS, POD_IDENTITY],
                     depends_on=[self._args.buckets.ready(store.data_class)],
                 )
             case "key":

@@ -8,9 +8,9 @@ from pulumi_kubernetes.provider import Provider
 
 from infra.config import Kubernetes, StackConfig
 from infra.config.kubernetes import VaultBackend
+from infra.substrates.cluster import object_name
 from infra.substrates.kubernetes.site import SiteBindings, SiteIdentities
 from infra.substrates.kubernetes.substrate import KubernetesSubstrate, World
-from infra.substrates.kubernetes.workload import object_name
 
 _OPERATOR = "external-secrets"
 

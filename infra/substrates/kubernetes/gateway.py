@@ -12,8 +12,7 @@ from typing import Any
 from infra.addons import envoy_gateway
 from infra.addons.cert_manager import ISSUER
 from infra.config.services import Gateway, Oidc, Public
-from infra.substrates.cluster import ClusterRoute, Placement
-from infra.substrates.kubernetes.workload import object_name
+from infra.substrates.cluster import ClusterRoute, Placement, object_name
 
 NAME = envoy_gateway.CLASS
 """Of the Gateway, which has the name of its class."""

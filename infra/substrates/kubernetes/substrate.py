@@ -31,6 +31,7 @@ from infra.substrates.cluster import (
     IdentitySpec,
     NamespaceSpec,
     Placement,
+    object_name,
 )
 from infra.substrates.kubernetes import gateway, policies
 from infra.substrates.kubernetes.bindings import IdentityBinder, StoreBinding, StoreBindings
@@ -40,7 +41,6 @@ from infra.substrates.kubernetes.workload import (
     SCRATCH,
     labels,
     merge,
-    object_name,
     pod,
     priority_class,
     secret_keys,

@@ -11,21 +11,14 @@ import pulumi
 from core.errors import ConfigError
 from infra.config.nodes import GPU_RESOURCE
 from infra.substrates.base import SecretKey, Workload
-from infra.substrates.cluster import Placement
+from infra.substrates.cluster import USER, Placement, object_name
 from infra.substrates.kubernetes.bindings import SecretFile, StoreBinding
 
-USER = 10_001
-"""Of the platform's image: no user of any node."""
 CONFIGURATION = PurePosixPath("/etc/falaj")
 SCRATCH = PurePosixPath("/run/falaj")
 _DRAIN_SECONDS = 5
 """Between being told to stop and stopping: until then the gateway may still send requests."""
 _PROBE_SECONDS = 2
-
-
-def object_name(name: str) -> str:
-    """The name of a Kubernetes object: a service's or secret's, with what is not allowed made a hyphen."""
-    return name.replace("_", "-").replace("/", "-").lower()
 
 
 def labels(workload: str) -> dict[str, str]:
