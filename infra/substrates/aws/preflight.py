@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from core.errors import ServiceError
 from infra.config import Aws, StackConfig
 from infra.config.services import Acme
+from infra.substrates.aws.ask import ask
 from infra.substrates.aws.quotas import missing_roles, needs, service_roles, shortfalls
 
 
@@ -23,7 +21,7 @@ def obstacles(settings: StackConfig, aws: Aws, secrets: Sequence[str], client: C
         ServiceError: The account cannot be asked.
     """
 
-    account = _asked("who is asking", lambda: str(client("sts").get_caller_identity()["Account"]))
+    account = ask("who is asking", lambda: str(client("sts").get_caller_identity()["Account"]))
     if account != aws.account_id:
         yield f"these credentials are of account {account}, and substrate.account_id is {aws.account_id}: sign in there"
         return
@@ -37,16 +35,9 @@ def obstacles(settings: StackConfig, aws: Aws, secrets: Sequence[str], client: C
         yield from _hosted_zone(public.tls.dns_zone, public.hostname, client("route53"))
 
 
-def _asked(what: str, ask: Callable[[], Any]) -> Any:
-    try:
-        return ask()
-    except (ClientError, BotoCoreError) as error:
-        raise ServiceError(f"{what} cannot be looked up: {error}") from error
-
-
 def _zones(aws: Aws, ec2: Any) -> Iterator[str]:
     """Zones that are there for this account, and machines that they offer today."""
-    answer = _asked("zones", partial(ec2.describe_availability_zones, AllAvailabilityZones=True))
+    answer = ask("zones", partial(ec2.describe_availability_zones, AllAvailabilityZones=True))
     states = {zone["ZoneId"]: zone["State"] for zone in answer["AvailabilityZones"]}
     for zone in aws.zones:
         if states.get(zone) != "available":
@@ -58,7 +49,7 @@ def _zones(aws: Aws, ec2: Any) -> Iterator[str]:
             LocationType="availability-zone-id",
             Filters=[{"Name": "instance-type", "Values": list(pool.instance_types)}],
         )
-        for page in _asked("offered machines", partial(list, pages)):
+        for page in ask("offered machines", partial(list, pages)):
             for found in page["InstanceTypeOfferings"]:
                 offered.setdefault(found["InstanceType"], set()).add(found["Location"])
         for name in pool.instance_types:
@@ -72,34 +63,22 @@ def _roles(aws: Aws, iam: Any) -> Iterator[str]:
     named |= dict.fromkeys(aws.keys.administrators, "substrate.keys.administrators")
     named |= {aws.deploy_role: "substrate.deploy_role"} if aws.deploy_role else {}
     for arn, key in sorted(named.items()):
-        if not _found(f"role {arn}", partial(iam.get_role, RoleName=arn.rpartition("/")[2]), "NoSuchEntity"):
+        if not ask(f"role {arn}", partial(iam.get_role, RoleName=arn.rpartition("/")[2]), "NoSuchEntity"):
             yield f"{arn} is not there: make the role, or change {key}"
 
 
 def _secrets(names: Sequence[str], manager: Any) -> Iterator[str]:
     for name in names:
         absent = "ResourceNotFoundException"
-        if not _found(f"secret {name}", partial(manager.describe_secret, SecretId=name), absent):
+        if not ask(f"secret {name}", partial(manager.describe_secret, SecretId=name), absent):
             yield f"secret {name} is not in Secrets Manager: put it there; `falaj preflight` says what it holds"
 
 
 def _hosted_zone(zone: str, hostname: str, route53: Any) -> Iterator[str]:
-    found = _found(f"hosted zone {zone}", partial(route53.get_hosted_zone, Id=zone), "NoSuchHostedZone")
+    found = ask(f"hosted zone {zone}", partial(route53.get_hosted_zone, Id=zone), "NoSuchHostedZone")
     if not found:
         yield f"hosted zone {zone} is not there: change gateway.public.tls.dns_zone"
         return
     domain = found["HostedZone"]["Name"].rstrip(".")
     if hostname != domain and not hostname.endswith(f".{domain}"):
         yield f"hosted zone {zone} is {domain}, and gateway.public.hostname {hostname} is not below it: change one"
-
-
-def _found(what: str, ask: Callable[[], Any], absent: str) -> Any:
-    """The answer; None where there is no such thing."""
-    try:
-        return ask()
-    except ClientError as error:
-        if error.response.get("Error", {}).get("Code") == absent:
-            return None
-        raise ServiceError(f"{what} cannot be looked up: {error}") from error
-    except BotoCoreError as error:
-        raise ServiceError(f"{what} cannot be looked up: {error}") from error

@@ -6,14 +6,14 @@ makes for its own services are here too: in an account where a service was never
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from core.errors import ServiceError
 from infra.config import Aws, StackConfig
 from infra.config.nodes import Capacity
 from infra.config.offerings import offering
+from infra.substrates.aws.ask import ask
 
 Family = Literal["standard", "g", "p"]
 _VCPUS: Mapping[tuple[Capacity, Family], tuple[str, str]] = {
@@ -108,15 +108,9 @@ def missing_roles(wanted: Mapping[str, str], client: Any) -> list[str]:
     """
     found = []
     for name, service in wanted.items():
-        try:
-            client.get_role(RoleName=name)
-        except ClientError as error:
-            if _code(error) != "NoSuchEntity":
-                raise ServiceError(f"role {name} cannot be looked up: {error}") from error
+        if ask(f"role {name}", partial(client.get_role, RoleName=name), "NoSuchEntity") is None:
             command = f"aws iam create-service-linked-role --aws-service-name {service}"
             found.append(f"role {name} is missing, as in an account that never used {service}: run `{command}`")
-        except BotoCoreError as error:
-            raise ServiceError(f"role {name} cannot be looked up: {error}") from error
     return found
 
 
@@ -173,17 +167,10 @@ def _need(service: str, code: str, name: str, amount: float, setting: str) -> Ne
 
 def _applied(need: Need, client: Any) -> float:
     """The account's own value, or the one that all accounts begin with."""
-    question = {"ServiceCode": need.service, "QuotaCode": need.code}
-    for ask in (client.get_service_quota, client.get_aws_default_service_quota):
-        try:
-            return float(ask(**question)["Quota"]["Value"])
-        except ClientError as error:
-            if _code(error) != "NoSuchResourceException":
-                raise ServiceError(f"quota {need.service} {need.code} cannot be looked up: {error}") from error
-        except BotoCoreError as error:
-            raise ServiceError(f"quota {need.service} {need.code} cannot be looked up: {error}") from error
-    raise ServiceError(f"quota {need.service} {need.code} ({need.name}) is unknown in the region")
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+    quota = f"quota {need.service} {need.code}"
+    for look in (client.get_service_quota, client.get_aws_default_service_quota):
+        question = partial(look, ServiceCode=need.service, QuotaCode=need.code)
+        answer = ask(quota, question, "NoSuchResourceException")
+        if answer is not None:
+            return float(answer["Quota"]["Value"])
+    raise ServiceError(f"{quota} ({need.name}) is unknown in the region")
