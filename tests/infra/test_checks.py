@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from falaj.commands.plan import graph
 from infra.checks import faults
@@ -146,7 +146,13 @@ def test_what_comes_too_early_is_told(sound: Graph, config: StackConfig) -> None
     assert any("could come before the chart kube-prometheus-stack" in fault for fault in found)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# An example takes seconds: the first that fails is shown as it is.
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.generate],
+)
 @given(found=valid(("dev", "onprem", "prod", "smb", "staging")))
 def test_any_valid_stack_has_no_fault(found: StackConfig, tmp_path_factory: pytest.TempPathFactory) -> None:
     rendered = tmp_path_factory.mktemp("rendered")
