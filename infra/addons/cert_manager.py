@@ -6,7 +6,6 @@ import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
-from core.errors import ConfigError
 from infra.addons.chart import Values, install, requests
 from infra.addons.pods import pull
 from infra.config.services import Acme, Authority, Public
@@ -53,17 +52,9 @@ def issuer(tls: Acme | Authority, region: str | None, authority_secret: str | No
     Args:
         region: Of the account with the DNS zone; for DNS-01 alone.
         authority_secret: The Kubernetes secret with the authority's pair.
-
-    Raises:
-        ConfigError: ACME without a DNS zone.
     """
     if isinstance(tls, Authority):
         return {"ca": {"secretName": authority_secret}}
-    if tls.dns_zone is None:
-        raise ConfigError(
-            "gateway.public.tls has no dns_zone, and the gateway has no plain HTTP for the other challenge: "
-            "set dns_zone on aws, or take the kind authority or certificate"
-        )
     solver: Values = {"dns01": {"route53": {"hostedZoneID": tls.dns_zone, "region": region}}}
     return {
         "acme": {
@@ -104,7 +95,7 @@ class CertManager(pulumi.ComponentResource):
     ) -> None:
         super().__init__("falaj:addons:CertManager", name, None, opts)
         before = [cluster.namespace(NAMESPACE)]
-        if isinstance(public.tls, Acme) and public.tls.dns_zone is not None:
+        if isinstance(public.tls, Acme):
             rights = dns_rights(public.tls.dns_zone)
             identity = IdentitySpec(namespace=NAMESPACE.name, account=_ACCOUNT, permissions=rights)
             before.append(cluster.identity(identity))

@@ -58,15 +58,18 @@ class Service(Model):
 
 
 class Acme(Model):
-    """Certificates from a public authority that speaks ACME, by the DNS-01 or HTTP-01 challenge."""
+    """Certificates from a public authority that speaks ACME, on `aws` alone.
+
+    By the DNS-01 challenge: the gateway has no plain HTTP for the other one.
+    """
 
     kind: Literal["acme"]
     server: HttpsUrl = "https://acme-v02.api.letsencrypt.org/directory"
     """Its directory."""
     email: Email
     """Where the authority writes before a certificate lapses."""
-    dns_zone: Annotated[str, Field(pattern=r"^Z[A-Z0-9]{8,32}$")] | None = None
-    """Route 53 zone for the DNS-01 challenge, on `aws` alone; absent means HTTP-01."""
+    dns_zone: Annotated[str, Field(pattern=r"^Z[A-Z0-9]{8,32}$")]
+    """Route 53 zone where the challenge is written."""
 
 
 class Authority(Model):

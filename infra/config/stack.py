@@ -24,7 +24,7 @@ from infra.config.platform import (
     Training,
 )
 from infra.config.policies import Policies
-from infra.config.services import FeatureServer, Gateway, Inference, Mlflow, Prometheus, Service, Size
+from infra.config.services import Acme, FeatureServer, Gateway, Inference, Mlflow, Prometheus, Service, Size
 
 
 class Local(Model):
@@ -110,6 +110,12 @@ class StackConfig(Model):
             )
         if self.prometheus is not None and not self.prometheus.routes:
             raise ValueError("prometheus.routes is empty, so no alert would reach a person: add one")
+        public = self.gateway.public
+        if public is not None and isinstance(public.tls, Acme) and not isinstance(self.substrate, Aws):
+            raise ValueError(
+                "gateway.public.tls is acme, whose challenge needs Route 53, on aws alone: "
+                "take the kind authority or certificate"
+            )
         self._suits_the_stores(self.substrate)
         return self
 

@@ -184,6 +184,13 @@ POOL = {"roles": ["training"], "instance_types": ["g6.xlarge"], "limits": {"cpu"
         ),
         ("smb", "gateway.public.tls.kind", "self", r"gateway\.public\.tls\.kind: Input tag 'self'"),
         ("smb", "gateway.public.tls.email", "nobody", r"gateway\.public\.tls\.email: "),
+        ("smb", "gateway.public.tls.dns_zone", ..., r"gateway\.public\.tls\.dns_zone: this is needed"),
+        (
+            "onprem",
+            "gateway.public.tls",
+            {"kind": "acme", "email": "a@example.ae", "dns_zone": "Z0123456789ABCDEF"},
+            r"gateway\.public\.tls is acme, whose challenge needs Route 53, on aws alone",
+        ),
         ("smb", "gateway.public", ..., "a cluster needs gateway.public"),
         # Pools
         ("prod", "substrate.nodes.inference-gpu.limits.gpus", 0, "set limits.gpus"),

@@ -31,7 +31,7 @@ def obstacles(settings: StackConfig, aws: Aws, secrets: Sequence[str], client: C
     yield from _roles(aws, client("iam"))
     yield from _secrets(secrets, client("secretsmanager"))
     public = settings.gateway.public
-    if public is not None and isinstance(public.tls, Acme) and public.tls.dns_zone is not None:
+    if public is not None and isinstance(public.tls, Acme):
         yield from _hosted_zone(public.tls.dns_zone, public.hostname, client("route53"))
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from core.errors import ConfigError
 from infra.addons import cert_manager, envoy_gateway, external_secrets
 from infra.config.services import Acme, Authority, Public
 from tests.infra.variations import document
@@ -49,12 +48,6 @@ def test_dns_challenges_may_write_nothing_but_their_own_records(install: Callabl
     assert "identity-cert-manager-cert-manager" in tried.before("cert-manager")
     (solver,) = tried.find("gateway").inputs["spec"]["acme"]["solvers"]
     assert solver["dns01"]["route53"] == {"hostedZoneID": ZONE, "region": "me-central-1"}
-
-
-def test_acme_without_a_dns_zone_is_refused(install: Callable[..., Any]) -> None:
-    without = public(kind="acme", email="pki@example.ae")
-    with pytest.raises(ConfigError, match=r"gateway\.public\.tls has no dns_zone"):
-        install(lambda cluster, opts: certificates(cluster, without, opts))
 
 
 def test_the_authority_never_speaks_acme() -> None:
