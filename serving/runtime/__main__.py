@@ -6,6 +6,11 @@ import sys
 # KServe parses the command line when it is imported, and would take flags of ours for its own.
 _ARGUMENTS, sys.argv[1:] = sys.argv[1:], []
 
+from core.telemetry import silence  # noqa: E402
+
+# However the runtime is started: its libraries read this when they are imported, here and in its processes.
+silence()
+
 from core.errors import FalajError  # noqa: E402
 from serving.runtime.processes import cores, listen, supervise  # noqa: E402
 from serving.runtime.settings import Settings  # noqa: E402

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.runtime.errors import RefusedError, late, unavailable
+from serving.runtime.errors import GONE, RefusedError, abandoned, late, unavailable
 from serving.runtime.identity import Identity
 from serving.runtime.log import InferenceLog, LogWriteError
 from serving.runtime.metrics import Metrics
@@ -46,7 +46,7 @@ class Job:
 
     def cancel(self) -> None:
         """Skip its turn, if it still waits for one: nobody waits for the answer any more."""
-        self.deadline = 0.0
+        self.deadline = GONE
 
 
 class Batcher:
@@ -65,6 +65,7 @@ class Batcher:
         self._log = log
         self._journal_key = log.register(model.name, model.version, model.spec)
         self._metrics = metrics.of_version(model.name, model.version)
+        self._busy = metrics.busy
         self._metrics.queued_rows.set_function(lambda: self._rows)
         self._metrics.batch_limit.set(model.batch_rows)
         self._executor = executor
@@ -122,6 +123,7 @@ class Batcher:
                 self._finish(jobs, inputs, self._timed_run(inputs))
             else:
                 self._running = True
+                self._busy.begin()
                 future = asyncio.get_running_loop().run_in_executor(self._executor, self._timed_run, inputs)
                 future.add_done_callback(lambda done: self._finish_threaded(jobs, inputs, done))
         if self._jobs and not self._running:
@@ -135,7 +137,8 @@ class Batcher:
             job = self._jobs.popleft()
             self._rows -= job.rows
             if job.deadline < now:
-                job.done(late("the request's time had passed before its turn"), 0, 0)
+                gone = job.deadline == GONE
+                job.done(abandoned() if gone else late("the request's time had passed before its turn"), 0, 0)
                 continue
             jobs.append(job)
             rows += job.rows
@@ -180,6 +183,7 @@ class Batcher:
         self, jobs: list[Job], inputs: Arrays, future: "asyncio.Future[Arrays | RefusedError]"
     ) -> None:
         self._running = False
+        self._busy.end()
         self._finish(jobs, inputs, unavailable("the runtime stops") if future.cancelled() else future.result())
         if self._jobs and not self._scheduled:
             self._schedule()

@@ -3,13 +3,19 @@
 from core.errors import FalajError
 
 RETRY_AFTER_S = 1
+GONE = 0.0
+"""The deadline, a moment of `time.perf_counter`, of a request whose client went away."""
+ABANDONED = 499
+"""The client went away before its turn: a status that is counted, and that nobody is there to see."""
 
 # https://grpc.io/docs/guides/status-codes/
-_INVALID_ARGUMENT, _DEADLINE_EXCEEDED, _NOT_FOUND, _RESOURCE_EXHAUSTED, _INTERNAL, _UNAVAILABLE = 3, 4, 5, 8, 13, 14
+_CANCELLED, _INVALID_ARGUMENT, _DEADLINE_EXCEEDED, _NOT_FOUND, _RESOURCE_EXHAUSTED = 1, 3, 4, 5, 8
+_INTERNAL, _UNAVAILABLE = 13, 14
 _GRPC_CODES = {
     400: _INVALID_ARGUMENT,
     404: _NOT_FOUND,
     413: _RESOURCE_EXHAUSTED,
+    ABANDONED: _CANCELLED,
     503: _UNAVAILABLE,
     504: _DEADLINE_EXCEEDED,
 }
@@ -39,3 +45,7 @@ def unavailable(reason: str) -> RefusedError:
 
 def late(reason: str) -> RefusedError:
     return RefusedError(504, reason)
+
+
+def abandoned() -> RefusedError:
+    return RefusedError(ABANDONED, "the client went away")

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from hpack import Decoder, HPACKError
 
-from serving.runtime.errors import RefusedError, invalid
+from serving.runtime.errors import GONE, RefusedError, invalid
 from serving.runtime.listener import Server
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         self._server.remove(self)
         self._deaf = True
         for call in list(self._calls.values()):
-            call.deadline = 0.0
+            call.deadline = GONE
             self._forget(call)
 
     def data_received(self, data: bytes) -> None:
@@ -423,7 +423,7 @@ class Connection(asyncio.Protocol):
         if call is None:
             return
         # It is no longer waited for: if it still stands in a queue, its turn is skipped.
-        call.deadline = 0.0
+        call.deadline = GONE
         self._forget(call)
         self._resets += 1
         if self._resets > _RESETS:
@@ -502,7 +502,7 @@ class Connection(asyncio.Protocol):
 
     def _reset(self, call: Call, code: int) -> None:
         self._write(_frame(_RST_STREAM, 0, call.stream, struct.pack(">I", code)))
-        call.deadline = 0.0
+        call.deadline = GONE
         self._forget(call)
 
     def _forget(self, call: Call) -> None:

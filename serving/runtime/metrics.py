@@ -5,11 +5,21 @@ from dataclasses import dataclass
 from prometheus_client import Counter, Gauge
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 
+from serving.runtime.busy import Busy
+from serving.runtime.errors import ABANDONED
 from serving.runtime.histogram import Histogram, Tally
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-_OUTCOMES = {200: "ok", 400: "invalid", 404: "not_found", 413: "too_large", 503: "unavailable", 504: "too_late"}
+_OUTCOMES = {
+    200: "ok",
+    400: "invalid",
+    404: "not_found",
+    413: "too_large",
+    ABANDONED: "abandoned",
+    503: "unavailable",
+    504: "too_late",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,7 @@ class Metrics:
     """All that the runtime counts."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.busy = Busy(registry)
         self.requests = Counter(
             "falaj_inference_requests",
             "Inference requests by how they ended",

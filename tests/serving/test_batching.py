@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from core.errors import ServiceError
 from serving.runtime import batching
 from serving.runtime.batching import Batcher, Job
-from serving.runtime.errors import RefusedError
+from serving.runtime.errors import ABANDONED, RefusedError
 from serving.runtime.identity import identity
 from serving.runtime.log import InferenceLog, read_log
 from serving.runtime.metrics import Metrics
@@ -137,7 +137,7 @@ def test_jobs_that_nobody_waits_for_are_skipped(model: Counted, tmp_path: Path) 
     assert isinstance(first, tuple)
     assert isinstance(third, tuple)
     assert isinstance(second, RefusedError)
-    assert second.status == 504
+    assert second.status == ABANDONED
     assert model.runs == [4]
     assert read_log(tmp_path / "log", "jobs").num_rows == 4
 
