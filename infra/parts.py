@@ -36,7 +36,8 @@ from infra.addons.pipelines import component as pipelines
 from infra.config import StackConfig
 from infra.config.services import Certificate, Public
 from infra.substrates.kubernetes.gateway import DATA_PLANE
-from infra.substrates.kubernetes.substrate import PLATFORM, KubernetesSubstrate
+from infra.substrates.kubernetes.namespaces import PLATFORM
+from infra.substrates.kubernetes.substrate import KubernetesSubstrate
 
 _BEFORE_ADMISSION = (
     cert_manager.NAMESPACE,
