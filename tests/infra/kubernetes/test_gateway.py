@@ -24,6 +24,7 @@ from infra.substrates.kubernetes import gateway
 from infra.substrates.kubernetes.site import SiteBindings, SiteIdentities
 from infra.substrates.kubernetes.substrate import KubernetesSubstrate, World
 from tests.infra.variations import document
+from tests.ports import free_ports
 
 SETTINGS = parse_config(document("onprem"), "onprem")
 SPEC = GatewaySpec(
@@ -195,9 +196,7 @@ def stripping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a real Envoy that runs the gateway's script before a server that tells which cookies it got."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     kind = "type.googleapis.com/envoy.extensions.filters"
     code = gateway.secrecy()["lua"][0]["inline"]
     manager = {
