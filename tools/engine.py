@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -26,12 +27,24 @@ def engine_environment(project: Path = ROOT) -> dict[str, str]:
     return os.environ | {
         "PATH": path,
         "VIRTUAL_ENV": sys.prefix,
-        "PULUMI_HOME": str(TOOLS / "pulumi-home"),
+        "PULUMI_HOME": str(_home()),
         "PULUMI_BACKEND_URL": f"file://{state}",
         # Secrets of the local stack are files that only their owner can read; its state holds none.
         "PULUMI_CONFIG_PASSPHRASE": "",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }
+
+
+def _home() -> Path:
+    """The engine's own folder, without a log: it would write down every property that it handles, secrets among them,
+    which takes half of its time. No setting keeps it from that; it goes on where a file lies in the folder's place.
+    """
+    home = TOOLS / "pulumi-home"
+    home.mkdir(parents=True, exist_ok=True)
+    if (home / "logs").is_dir():
+        shutil.rmtree(home / "logs", ignore_errors=True)
+    (home / "logs").touch()
+    return home
 
 
 def release_stale_locks(state: Path) -> list[Path]:

@@ -52,3 +52,9 @@ def test_the_state_lies_where_the_home_is(tmp_path: Path, monkeypatch: pytest.Mo
     assert engine_environment(tmp_path)["PULUMI_BACKEND_URL"] == f"file://{tmp_path}/.falaj/state"
     monkeypatch.setenv("FALAJ_HOME", str(tmp_path / "home"))
     assert engine_environment(tmp_path)["PULUMI_BACKEND_URL"] == f"file://{tmp_path}/home/state"
+
+
+def test_the_engine_keeps_no_log_of_properties(tmp_path: Path) -> None:
+    logs = Path(engine_environment(tmp_path)["PULUMI_HOME"]) / "logs"
+    assert logs.is_file()
+    assert logs.read_bytes() == b""
