@@ -27,6 +27,7 @@ _PLUGINS = {
 }
 _CHANGES = ("create", "update", "delete", "replace")
 _REPORT_SECONDS = 5
+_ENDED, _SAID = b'"resOutputsEvent":', b'"diagnosticEvent":'
 
 
 class EngineError(FalajError):
@@ -79,6 +80,7 @@ class Engine:
             # of charts are in it; a rehearsal that is cut off begins anew.
             "PULUMI_EXPERIMENTAL": "true",
             "PULUMI_SKIP_CHECKPOINTS": "true",
+            "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS": "true",
             # Without it the engine writes no log of events.
             "PULUMI_DEBUG_COMMANDS": "true",
             "AWS_ENDPOINT_URL": servers.aws,
@@ -153,8 +155,14 @@ class Engine:
         return found
 
     def _progress(self, what: str, events: Path, started: float, stop: threading.Event) -> None:
+        ended = read = 0
         while not stop.wait(_REPORT_SECONDS):
-            ended = events.read_bytes().count(b'"resOutputsEvent"') if events.exists() else 0
+            if events.exists():
+                with events.open("rb") as file:
+                    file.seek(read)
+                    for line in file:
+                        ended += _ENDED in line
+                        read += len(line)
             self._say(f"  {what}: {ended} resources, {time.monotonic() - started:.0f} s")
 
 
@@ -178,7 +186,10 @@ def _outcome(events: Path, succeeded: bool, seconds: float) -> Outcome:
     done: dict[str, str] = {}
     same: set[str] = set()
     errors: list[str] = []
-    for line in events.read_text().splitlines() if events.exists() else []:
+    for line in events.read_bytes().splitlines() if events.exists() else []:
+        # Events carry whole resources, so that most of the file need not be looked into.
+        if _ENDED not in line and _SAID not in line:
+            continue
         event = json.loads(line)
         if (ended := event.get("resOutputsEvent")) is not None:
             metadata = ended["metadata"]

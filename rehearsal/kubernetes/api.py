@@ -15,6 +15,7 @@ Manifest = dict[str, Any]
 _TIMEOUT_SECONDS = 60
 _GONE_SECONDS = 120
 MANAGER = "pulumi-kubernetes"
+_METADATA = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
 
 
 class UnknownKindError(ProviderError):
@@ -35,7 +36,7 @@ class Api:
             limits=httpx.Limits(max_connections=32),
             trust_env=False,
         )
-        self._kinds: dict[str, dict[str, Any]] = {}
+        self._kinds: dict[str, dict[str, dict[str, Any]]] = {}
 
     def close(self) -> None:
         """Close the connections."""
@@ -47,27 +48,24 @@ class Api:
         Raises:
             UnknownKindError: There is none.
         """
-        key = f"{version}/{kind}"
-        if key not in self._kinds:
-            answer = self._http.get(f"/apis/{version}" if "/" in version else f"/api/{version}")
-            found = answer.json().get("resources", []) if answer.status_code == httpx.codes.OK else []
-            for resource in found:
-                if "/" not in resource["name"]:
-                    self._kinds[f"{version}/{resource['kind']}"] = resource
-        if key not in self._kinds:
+        if kind not in self._kinds.get(version, {}):
+            self._discover(version)
+        if kind not in self._kinds[version]:
             raise UnknownKindError(f"the API server knows no {kind} of {version}: what defines it must come before")
-        return self._kinds[key]
+        return self._kinds[version][kind]
 
     def versions(self) -> list[str]:
         """All groups with their versions and kinds, as charts ask for them."""
         groups = self._http.get("/apis").json()["groups"]
         names = ["v1", *(version["groupVersion"] for group in groups for version in group["versions"])]
-        found = list(names)
         for name in names:
-            answer = self._http.get(f"/apis/{name}" if "/" in name else f"/api/{name}")
-            if answer.status_code == httpx.codes.OK:
-                found += [f"{name}/{item['kind']}" for item in answer.json()["resources"] if "/" not in item["name"]]
-        return found
+            self._discover(name)
+        return names + [f"{name}/{kind}" for name in names for kind in self._kinds[name]]
+
+    def _discover(self, version: str) -> None:
+        answer = self._http.get(_prefix(version))
+        found = answer.json().get("resources", []) if answer.status_code == httpx.codes.OK else []
+        self._kinds[version] = {resource["kind"]: resource for resource in found if "/" not in resource["name"]}
 
     def get(self, manifest: Manifest) -> Manifest:
         """The object as it is.
@@ -120,24 +118,21 @@ class Api:
         found: list[Manifest] = []
         groups = self._http.get("/apis").json()["groups"]
         for version in ["v1", *(group["preferredVersion"]["groupVersion"] for group in groups)]:
-            prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
-            answer = self._http.get(prefix)
-            if answer.status_code != httpx.codes.OK:
-                continue
-            for resource in answer.json()["resources"]:
-                if "list" not in resource["verbs"] or "/" in resource["name"] or resource["name"] in without:
+            self._discover(version)
+            for resource in self._kinds[version].values():
+                if "list" not in resource["verbs"] or resource["name"] in without:
                     continue
-                listed = self._http.get(f"{prefix}/{resource['name']}").json()
+                listed = self._http.get(f"{_prefix(version)}/{resource['name']}", headers=_METADATA).json()
                 found += [
                     {"apiVersion": version, "kind": resource["kind"], "metadata": item["metadata"]}
-                    for item in listed.get("items", [])
+                    for item in listed.get("items") or []
                 ]
         return found
 
     def _path(self, manifest: Manifest) -> str:
         version, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]
         resource = self.resource(version, kind)
-        prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        prefix = _prefix(version)
         if resource["namespaced"]:
             prefix += f"/namespaces/{metadata.get('namespace', 'default')}"
         return f"{prefix}/{resource['name']}/{metadata['name']}"
@@ -150,6 +145,10 @@ class Api:
         found: Manifest = answer.json()
         found.get("metadata", {}).pop("managedFields", None)
         return found
+
+
+def _prefix(version: str) -> str:
+    return f"/apis/{version}" if "/" in version else f"/api/{version}"
 
 
 def _name(manifest: Manifest) -> str:
