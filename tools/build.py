@@ -143,13 +143,14 @@ KUBERNETES = Tool(
     programs=(
         Program(name="kube-apiserver", package="k8s.io/kubernetes/cmd/kube-apiserver"),
         Program(name="kube-controller-manager", package="k8s.io/kubernetes/cmd/kube-controller-manager"),
+        Program(name="kube-scheduler", package="k8s.io/kubernetes/cmd/kube-scheduler"),
     ),
     # Of the minor version that pins.yaml has for clusters.
     version="v1.35.4",
     minimum=(1, 35),
     install="https://kubernetes.io/releases/download/",
     stamped="k8s.io/component-base/version.gitVersion",
-    beside=("kube-controller-manager",),
+    beside=("kube-controller-manager", "kube-scheduler"),
 )
 ETCD = Tool(
     folder="etcd",
@@ -158,11 +159,18 @@ ETCD = Tool(
     minimum=(3, 5),
     install="https://github.com/etcd-io/etcd/releases",
 )
+KWOK = Tool(
+    folder="kwok",
+    programs=(Program(name="kwok", package="sigs.k8s.io/kwok/cmd/kwok"),),
+    version="0.8.0",
+    minimum=(0, 6),
+    install="https://kwok.sigs.k8s.io/docs/user/install/",
+)
 # The engine and its language host come from one place, so that their versions fit.
 GROUPS = {
     "engine": ((PULUMI, LANGUAGE_HOST), (PROMETHEUS,)),
     "vendor": ((HELM,), (KUSTOMIZE,), (CRANE,)),
-    "rehearsal": ((HELM,), (KUSTOMIZE,), (KUBERNETES,), (ETCD,)),
+    "rehearsal": ((HELM,), (KUSTOMIZE,), (KUBERNETES,), (ETCD,), (KWOK,)),
 }
 """What is wanted together, by its name: tools that come from one place each."""
 
@@ -222,7 +230,7 @@ def _lack(tool: Tool, stamp: _Stamp) -> str | None:
     executable = shutil.which(name, path=search_path())
     if executable is None:
         return f"no {name} on PATH"
-    argument = "--version" if tool in (PROMETHEUS, KUBERNETES, ETCD) else "version"
+    argument = "--version" if tool in (PROMETHEUS, KUBERNETES, ETCD, KWOK) else "version"
     version = _version(executable, [argument], stamp)
     if version is None:
         return f"{executable} does not tell its version"
