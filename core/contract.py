@@ -165,7 +165,7 @@ class AutomatedDecision(_Model):
 class Dpia(_Model):
     """Data-protection impact assessment: PDPL Art 21, GDPR Art 35."""
 
-    reference: str
+    reference: Annotated[str, Field(pattern=r"\S")]
     expires: dt.date
 
 
@@ -296,10 +296,12 @@ class DataContract(_Model):
             return
         if not self.groups:
             raise ValueError("fairness: no column has the role group")
-        for limit in self.fairness.limits:
-            if limit not in FAIRNESS_METRICS[self.task]:
+        for metric, limit in self.fairness.limits.items():
+            if metric not in FAIRNESS_METRICS[self.task]:
                 known = sorted(FAIRNESS_METRICS[self.task])
-                raise ValueError(f"fairness.limits.{limit}: not a fairness metric of {self.task}; known: {known}")
+                raise ValueError(f"fairness.limits.{metric}: not a fairness metric of {self.task}; known: {known}")
+            if self.task is Task.BINARY_CLASSIFICATION and limit >= 1:
+                raise ValueError(f"fairness.limits.{metric}: rates differ by 1 at most: choose less")
 
     def _check_law(self) -> None:
         if (self.lawful_basis is LawfulBasis.CONSENT) != (self.consent is not None):

@@ -120,6 +120,22 @@ def test_a_fault_is_named_with_its_place(path: str, value: object, message: str)
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dpia": {"reference": " ", "expires": "2100-01-01"}}, "dpia.reference: "),
+        ({"fairness": {"limits": {"demographic_parity_difference": 1}}}, "rates differ by 1 at most"),
+    ],
+)
+def test_what_says_nothing_is_refused(changes: dict[str, object], message: str) -> None:
+    document = minimal()
+    document["columns"]["sex"] = {"type": "category", "role": "group", "values": ["f", "m"], "description": "x"}
+    document["fairness"] = {"limits": {"demographic_parity_difference": 0.1}}
+    parse(document)
+    with pytest.raises(ContractError, match=message):
+        parse(document | changes)
+
+
 def test_a_sensitive_column_needs_an_assessment() -> None:
     document = minimal()
     document["lawful_basis"] = "public_interest"
