@@ -94,6 +94,17 @@ def pods(model: str, version: str) -> dict[str, str]:
     return {"app": f"isvc.{service(model, version)}"}
 
 
+def metadata(model: str, version: str, settings: ModelVersion) -> ObjectMetaArgs:
+    """Name of a version's InferenceService, and what it says of itself: that it has no address of its own beside
+    the gateway's, and which card describes it."""
+    return ObjectMetaArgs(
+        name=f"{model}-{version}",
+        namespace=NAMESPACE,
+        labels={"networking.kserve.io/visibility": "cluster-local"},
+        annotations={"falaj.ae/model-card": settings.card} if settings.card is not None else None,
+    )
+
+
 def inference_service(version: ModelVersion, repository: str, placement: Placement) -> Values:
     """Specification of the InferenceService of a version.
 
@@ -189,7 +200,7 @@ class Models(pulumi.ComponentResource):
                 "ClusterServingRuntime",
                 runtime(cluster.image(pins().image(image)), log, access, pulled),
                 needs,
-                namespace=None,
+                ObjectMetaArgs(name=runs),
             )
             for runs, image in images.items()
         ]
@@ -210,7 +221,8 @@ class Models(pulumi.ComponentResource):
         placed = self._cluster.placement("inference", settings.gpu_pool if parts.size.gpus else settings.pool)
         spec = inference_service(parts, self._cluster.uri(MODELS), placed)
         name = f"{model}-{version}"
-        made = self._custom(name, "serving.kserve.io/v1beta1", "InferenceService", spec, before)
+        described = metadata(model, version, parts)
+        made = self._custom(name, "serving.kserve.io/v1beta1", "InferenceService", spec, before, described)
         if parts.replicas.minimum > 1:
             PodDisruptionBudget(
                 f"{NAMESPACE}/{name}",
@@ -226,13 +238,13 @@ class Models(pulumi.ComponentResource):
         kind: str,
         spec: Values,
         needs: Sequence[pulumi.Resource],
-        namespace: str | None = NAMESPACE,
+        metadata: ObjectMetaArgs | None = None,
     ) -> CustomResource:
         return CustomResource(
             name,
             api_version=version,
             kind=kind,
-            metadata=ObjectMetaArgs(name=name, namespace=namespace),
+            metadata=metadata or ObjectMetaArgs(name=name, namespace=NAMESPACE),
             spec=spec,
             opts=pulumi.ResourceOptions(parent=self, provider=self._cluster.provider, depends_on=list(needs)),
         )

@@ -50,6 +50,8 @@ class ModelVersion(Model):
     """Folder of the stack's model store: a model repository with one model, put there by a deployment."""
     weight: Annotated[int, Field(ge=0, le=100)]
     """Percent of the model's requests. A version with 0 stays warm, and is gone back to by changing weights."""
+    card: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    """Digest of its model card: the tag `falaj.card` of the version in the registry. A rule asks for it."""
     replicas: Replicas = Replicas()
     size: Size = Size(cpu=1, memory_mib=2048)
     """Of one replica; with `gpus` it runs on `serving.gpu_pool`."""

@@ -6,7 +6,7 @@ import pytest
 from core.errors import ConfigError
 from infra.addons import kserve, models
 from infra.config import parse_config
-from infra.config.platform import Serving
+from infra.config.platform import ModelVersion, Serving
 from infra.substrates.base import SecretKey
 from infra.substrates.cluster import Access
 from serving.runtime.settings import Settings
@@ -58,6 +58,14 @@ def test_weights_are_those_of_the_route_to_each_versions_service(install: Callab
     assert route.backends[0].pods == {"app": "isvc.housing-v1-predictor"}
     (variable,) = tried.find("housing-v1").inputs["spec"]["predictor"]["model"]["env"]
     assert variable == {"name": "FALAJ_MODEL_REPOSITORY", "value": "s3://falaj-test-artifacts/models/housing-1"}
+
+
+def test_a_version_names_its_card_and_has_no_address_of_its_own() -> None:
+    version = ModelVersion(repository="housing-1", weight=100, card="sha256:" + "5f" * 32)
+    described = models.metadata("housing", "v1", version)
+    assert described.labels == {"networking.kserve.io/visibility": "cluster-local"}
+    assert described.annotations == {"falaj.ae/model-card": version.card}
+    assert models.metadata("housing", "v1", version.model_copy(update={"card": None})).annotations is None
 
 
 def test_a_gpu_is_asked_for_where_a_version_has_one(install: Callable[..., Any]) -> None:
