@@ -11,8 +11,9 @@ import yaml
 from core.errors import DataError
 from policies.graph import Graph
 from policies.model import Resource
+from policies.pipelines import PIPELINE
 from policies.rules.residency import STACK
-from policies.rules.serving import CONTRACT, PIPELINE
+from policies.rules.serving import CONTRACT
 from policies.settings import Settings, read_settings
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

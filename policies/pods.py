@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from policies.graph import Graph
 from policies.model import Resource
 
 _PATHS: Mapping[str, tuple[str, ...]] = {
@@ -97,6 +98,15 @@ def pods(resource: Resource) -> list[Pod]:
             values = [item for value in values for item in (value if isinstance(value, list) else [value])]
         found += [Pod(path, value) for value in values if isinstance(value, Mapping)]
     return found
+
+
+def account(resource: Resource, pod: Pod, graph: Graph) -> Resource | None:
+    """The service account of a pod, where the graph has it."""
+    for one in graph.of("kubernetes:core/v1:ServiceAccount"):
+        metadata = one.inputs.get("metadata") or {}
+        if metadata.get("name") == pod.spec.get("serviceAccountName") and namespace(one) == namespace(resource):
+            return one
+    return None
 
 
 def namespace(resource: Resource) -> str | None:

@@ -71,6 +71,7 @@ class _Security(_Section):
     config_recorder: bool = True
     guardduty: bool = True
     security_hub: bool = True
+    inspector: bool = False
 
 
 class _Buckets(_Section):

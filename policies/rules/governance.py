@@ -1,18 +1,23 @@
 """What is not technical: who answers, what was assessed, what it may cost, and that it goes on."""
 
+from typing import Any
+
 from policies import pods
 from policies.conditions import at_least, both, in_production, is_true
 from policies.controls import AVAILABILITY, COST, IMPACT, MONITORING, RECORDS
 from policies.cost import estimate
 from policies.graph import Graph
 from policies.model import Faults, Resource, Rule, Severity, Unknown
+from policies.rules.keeping import DEFAULT_TAGS
 from policies.rules.residency import STACK
 
 _HIGH, _CRITICAL, _MEDIUM, _LOW = Severity.HIGH, Severity.CRITICAL, Severity.MEDIUM, Severity.LOW
 _DATABASE = "aws:rds/instance:Instance"
 _CACHE = "aws:elasticache/replicationGroup:ReplicationGroup"
 _POOL = "kubernetes:karpenter.sh/v1:NodePool"
+_NODES = "aws:eks/nodeGroup:NodeGroup"
 _FILE = "in stacks/Pulumi.<stack>.yaml"
+_GPU = "nvidia.com/gpu"
 
 
 def _officer(_resource: Resource, graph: Graph) -> Faults:
@@ -52,9 +57,11 @@ def _within_budget(_resource: Resource, graph: Graph) -> Faults:
     if budget is None:
         yield "it has no budget: governance.budget is absent"
         return
-    monthly = estimate(graph).monthly
-    if monthly > budget.monthly_usd:
-        yield f"it is estimated at {monthly:,.0f} USD a month, above its budget of {budget.monthly_usd:,.0f}"
+    bill = estimate(graph)
+    if bill.monthly > budget.monthly_usd:
+        yield f"it is estimated at {bill.monthly:,.0f} USD a month, above its budget of {budget.monthly_usd:,.0f}"
+    for item in bill.unpriced:
+        yield f"what it costs cannot be told: there is no price of {item}"
 
 
 def _budget_told(_resource: Resource, graph: Graph) -> Faults:
@@ -70,13 +77,21 @@ def _budget_told(_resource: Resource, graph: Graph) -> Faults:
     yield "no one is told when its budget is spent"
 
 
+def _jumps(_resource: Resource, graph: Graph) -> Faults:
+    substrate, governance = graph.settings.substrate, graph.settings.governance
+    if substrate is None or substrate.kind != "aws" or governance is None or governance.budget is None:
+        return
+    if not any(one.has("subscribers") for one in graph.of("aws:costexplorer/anomalySubscription:AnomalySubscription")):
+        yield "no one is told when a day costs much more than those before"
+
+
 def _ceiling(resource: Resource, _graph: Graph) -> Faults:
     limits = resource.value("spec.limits", {})
     for key in ("cpu", "memory"):
         if key not in limits:
             yield f"nothing limits its {key}, so that it grows without an end"
     kinds = _pool_offers(resource).get("node.kubernetes.io/instance-type", [])
-    if any(kind.startswith(("g5", "g6", "p4", "p5")) for kind in kinds) and "nvidia.com/gpu" not in limits:
+    if any(kind.startswith(("g5", "g6", "p4", "p5")) for kind in kinds) and _GPU not in limits:
         yield "nothing limits its GPUs, which cost most"
 
 
@@ -91,7 +106,7 @@ def _pool_offers(resource: Resource) -> dict[str, list[str]]:
 def _gpu_taint(resource: Resource, _graph: Graph) -> Faults:
     kinds = _pool_offers(resource).get("node.kubernetes.io/instance-type", [])
     taints = [one.get("key") for one in resource.each("spec.template.spec.taints") if isinstance(one, dict)]
-    if any(kind.startswith(("g5", "g6", "p4", "p5")) for kind in kinds) and "nvidia.com/gpu" not in taints:
+    if any(kind.startswith(("g5", "g6", "p4", "p5")) for kind in kinds) and _GPU not in taints:
         yield "pods that need no GPU run on its nodes, which cost most"
 
 
@@ -152,6 +167,47 @@ def _subnet_zones(resource: Resource, graph: Graph) -> Faults:
     zones = {str(one.inputs.get("availabilityZoneId") or one.inputs.get("availabilityZone")) for one in subnets}
     if subnets and len(zones) < 2:
         yield "all its subnets are in one zone"
+
+
+def _system_zones(_resource: Resource, graph: Graph) -> Faults:
+    """All node groups together: one group a zone is as good as one group over zones."""
+    subnets = [one for group in graph.of(_NODES) for one in graph.targets(group, "subnetIds")]
+    if not subnets:
+        raise Unknown("its subnets are not of this stack")
+    if len({str(one.inputs.get("availabilityZoneId") or one.inputs.get("availabilityZone")) for one in subnets}) < 2:
+        yield "what starts all other nodes is in one zone, and is lost with it"
+
+
+def _proxies(resource: Resource, _graph: Graph) -> Faults:
+    found = resource.value("spec.provider.kubernetes", {})
+    scaled = (found.get("envoyHpa") or {}).get("minReplicas")
+    count = scaled or (found.get("envoyDeployment") or {}).get("replicas") or 1
+    if int(count) < 2:
+        yield "there may be one proxy: while it restarts, no one comes in"
+
+
+def _placed(resource: Resource, _graph: Graph) -> Faults:
+    """Nodes with GPUs keep others away by a taint: what asks for one without tolerating it waits for ever."""
+    for pod in pods.pods(resource):
+        asking = [one.name for one in pod.containers() if _asks(one.spec.get("resources") or {})]
+        if asking and not any(_tolerates(one) for one in pod.spec.get("tolerations") or ()):
+            yield f"{asking[0]} asks for a GPU, and is not let onto the nodes that have them: it needs none, or waits"
+
+
+def _asks(resources: dict[str, Any]) -> bool:
+    return any(_GPU in (resources.get(part) or {}) for part in ("limits", "requests"))
+
+
+def _tolerates(toleration: Any) -> bool:
+    key = toleration.get("key")
+    return key == _GPU or (not key and toleration.get("operator") == "Exists")
+
+
+def _machine_tags(resource: Resource, _graph: Graph) -> Faults:
+    tags = resource.value("spec.tags", {})
+    missing = [key for key in DEFAULT_TAGS if not tags.get(key)]
+    if missing:
+        yield f"its machines get no tag {', '.join(missing)}"
 
 
 def _zone_ids(resource: Resource, _graph: Graph) -> Faults:
@@ -269,7 +325,8 @@ RULES: tuple[Rule, ...] = (
         severity=_MEDIUM,
         types=(STACK,),
         why="What is too dear is turned off, and with it what it watched.",
-        remedy=f"Choose less, or raise governance.budget.monthly_usd {_FILE}: `falaj cost <stack>` shows what costs.",
+        remedy=f"Choose less, or raise governance.budget.monthly_usd {_FILE}: `falaj cost <stack>` shows what costs. "
+        "Add a price that is missing to policies/prices/me-central-1.yaml.",
         controls=COST,
         judge=_within_budget,
     ),
@@ -282,6 +339,36 @@ RULES: tuple[Rule, ...] = (
         remedy=f"Set governance.budget {_FILE}.",
         controls=COST,
         judge=_budget_told,
+    ),
+    Rule(
+        id="cost-jumps",
+        title="Someone is told when a day costs much more than those before",
+        severity=_MEDIUM,
+        types=(STACK,),
+        why="What someone else runs in the account is seen on its bill first.",
+        remedy=f"Set governance.budget.anomaly_usd {_FILE}; leave the subscription in infra/substrates/aws/alarms.py.",
+        controls=(*COST, *MONITORING),
+        judge=_jumps,
+    ),
+    Rule(
+        id="cost-gpu-placed",
+        title="What asks for a GPU is let onto the nodes that have them",
+        severity=_MEDIUM,
+        types=pods.ALL,
+        why="A service that needs none waits for one that others could use.",
+        remedy=f"Remove {_GPU} from its resources, or place it by cluster.placement(…) on a pool with GPUs.",
+        controls=COST,
+        judge=_placed,
+    ),
+    Rule(
+        id="machine-tags",
+        title="Machines that Karpenter makes say who answers for them, who pays, and their purpose",
+        severity=_MEDIUM,
+        types=("kubernetes:karpenter.k8s.aws/v1:EC2NodeClass",),
+        why="The provider's own tags are not on what a controller makes.",
+        remedy="Leave the account's tags on the class: infra/addons/karpenter.py.",
+        controls=(*RECORDS, *COST),
+        judge=_machine_tags,
     ),
     Rule(
         id="cost-ceiling",
@@ -337,7 +424,7 @@ RULES: tuple[Rule, ...] = (
         id="machines-offered",
         title="The region offers the machines that are asked for",
         severity=_MEDIUM,
-        types=(_POOL, "aws:eks/nodeGroup:NodeGroup", "aws:ec2/instance:Instance"),
+        types=(_POOL, _NODES, "aws:ec2/instance:Instance"),
         why="A pool whose machines do not exist never has a node.",
         remedy=f"Choose from infra/data/me-central-1.json: substrate.nodes.<pool>.instance_types {_FILE}.",
         controls=AVAILABILITY,
@@ -419,11 +506,31 @@ RULES: tuple[Rule, ...] = (
         id="nodes-spare",
         title="The system's nodes are two or more",
         severity=_HIGH,
-        types=("aws:eks/nodeGroup:NodeGroup",),
+        types=(_NODES,),
         why="While one is replaced, nothing could be scheduled.",
         remedy=f"Set substrate.system.minimum to 2 or more {_FILE}.",
         controls=AVAILABILITY,
         judge=at_least("scalingConfig.minSize", 2),
+    ),
+    Rule(
+        id="nodes-zones",
+        title="In production the system's nodes are in two zones or more",
+        severity=_HIGH,
+        types=(_NODES,),
+        why="They start all other nodes, and a zone can be lost.",
+        remedy=f"Set substrate.zones {_FILE}.",
+        controls=AVAILABILITY,
+        judge=in_production(_system_zones),
+    ),
+    Rule(
+        id="gateway-spare",
+        title="In production the gateway has two proxies or more",
+        severity=_HIGH,
+        types=("kubernetes:gateway.envoyproxy.io/v1alpha1:EnvoyProxy",),
+        why="While one restarts, another lets people and programs in.",
+        remedy=f"Set gateway.replicas.minimum to 2 or more {_FILE}, or record an exception in exceptions/.",
+        controls=AVAILABILITY,
+        judge=in_production(_proxies),
     ),
     Rule(
         id="search-zones",

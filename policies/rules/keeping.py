@@ -36,7 +36,7 @@ _TAGGED = (
 _CLASSES = ("raw", "curated", "features", "artifacts", "inference-log", "audit", "logs", "platform")
 _LONGEST = 400
 """Days that a copy may be kept: a year, and a month to notice."""
-_DEFAULT_TAGS = ("owner", "cost-centre", "purpose", "environment")
+DEFAULT_TAGS = ("owner", "cost-centre", "purpose", "environment")
 
 
 def _days(resource: Resource) -> int | None:
@@ -122,7 +122,7 @@ def _classified(resource: Resource, _graph: Graph) -> Faults:
 
 def _default_tags(resource: Resource, _graph: Graph) -> Faults:
     tags = (resource.inputs.get("defaultTags") or {}).get("tags") or {}
-    missing = [key for key in _DEFAULT_TAGS if not tags.get(key)]
+    missing = [key for key in DEFAULT_TAGS if not tags.get(key)]
     if missing:
         yield f"resources get no tag {', '.join(missing)}"
 

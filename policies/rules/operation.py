@@ -1,14 +1,18 @@
 """How parts of the platform are set up: the gateway, notebooks, logs, stores and what watches them."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policies import iam, pods
+from policies.conditions import in_production
 from policies.controls import (
     ACCESS,
     AUTHENTICATION,
     AVAILABILITY,
+    COST,
+    ERASURE,
     EVIDENCE,
     HARDENING,
     IN_TRANSIT,
@@ -28,6 +32,11 @@ _CONFIG = "kubernetes:core/v1:ConfigMap"
 _GATEWAY = "kubernetes:gateway.networking.k8s.io/v1:Gateway"
 _SIGN_IN = "kubernetes:gateway.envoyproxy.io/v1alpha1:SecurityPolicy"
 _CLIENTS = "kubernetes:gateway.envoyproxy.io/v1alpha1:ClientTrafficPolicy"
+_ROUTE = "kubernetes:gateway.networking.k8s.io/v1:HTTPRoute"
+_LIMITS = "kubernetes:gateway.envoyproxy.io/v1alpha1:BackendTrafficPolicy"
+_DEPLOYMENT = "kubernetes:apps/v1:Deployment"
+_GRPC = re.compile(r"^/[A-Za-z]\w*(?:\.[A-Za-z]\w*)+/?$")
+"""How the path of a gRPC service begins; gRPC itself limits a message, to 4 MiB unless it is told otherwise."""
 _USER_HEADER = "x-falaj-user"
 _INSIDE = re.compile(
     r"(?:^[^.]+$|\.(?:svc|local|internal|localhost)$|^127\.|^10\.|^192\.168\.|^169\.254\.|^localhost$)"
@@ -131,7 +140,7 @@ def _sessions(resource: Resource, graph: Graph) -> Faults:
         for one in policy.each("spec.targetRefs")
         if isinstance(one, Mapping)
     }
-    for route in graph.of("kubernetes:gateway.networking.k8s.io/v1:HTTPRoute"):
+    for route in graph.of(_ROUTE):
         if _name(route) in ("alertmanager", "prometheus") and _name(route) not in guarded:
             yield f"every user sees the pages of {_name(route)}, which are of administrators"
 
@@ -260,6 +269,58 @@ def _workflows(resource: Resource, _graph: Graph) -> Faults:
             yield f"steps may be root: {key}"
 
 
+def _backends(route: Resource) -> Iterator[Mapping[str, Any]]:
+    """Services that a route leads to; none where the gateway itself answers."""
+    for rule in route.each("spec.rules"):
+        yield from (one for one in rule.get("backendRefs") or () if isinstance(one, Mapping))
+
+
+def _limited(route: Resource, graph: Graph, what: str) -> bool:
+    """Whether a policy on the route says how much of its service it takes."""
+    for policy in graph.of(_LIMITS):
+        targets = [str(one.get("name")) for one in policy.each("spec.targetRefs") if isinstance(one, Mapping)]
+        if _name(route) in targets and pods.namespace(policy) == pods.namespace(route) and policy.has(f"spec.{what}"):
+            return True
+    return False
+
+
+def _request_rate(resource: Resource, graph: Graph) -> Faults:
+    if any(_backends(resource)) and not _limited(resource, graph, "rateLimit"):
+        yield "a caller may ask as often as it likes, and the others wait"
+
+
+def _request_size(resource: Resource, graph: Graph) -> Faults:
+    models = {_name(one) for one in graph.of(_DEPLOYMENT) if "serving.runtime" in _words(one)}
+    to_models = any(
+        str(one.get("name")) in models or str(one.get("name")).endswith("-predictor") for one in _backends(resource)
+    )
+    paths = [str(path) for path in resource.each("spec.rules.matches.path.value")]
+    streams = bool(paths) and all(_GRPC.match(path) for path in paths)
+    if to_models and not streams and not _limited(resource, graph, "requestBuffer"):
+        yield "a request to a model may be of any size, and takes its memory"
+
+
+def _words(resource: Resource) -> list[str]:
+    return [str(w) for pod in pods.pods(resource) for one in pod.containers() for w in one.spec.get("command") or ()]
+
+
+def _run_account(resource: Resource, _graph: Graph) -> Faults:
+    text = (resource.inputs.get("data") or {}).get("config.json")
+    if not isinstance(text, str) or "PipelineRunnerServiceAccount".lower() not in text.lower():
+        return
+    for key, value in json.loads(text).items():
+        if key.lower() == "defaultpipelinerunnerserviceaccount" and value in ("", "default"):
+            yield "steps run as the namespace's default account"
+
+
+def _memoized(resource: Resource, _graph: Graph) -> Faults:
+    text = (resource.inputs.get("data") or {}).get("workflowDefaults")
+    defaults = json.loads(text) if isinstance(text, str) else {}
+    listed = [_at(defaults, "spec/templateDefaults"), *(_at(defaults, "spec/templates") or ())]
+    if any(_at(one, "memoize") for one in listed):
+        yield "the result of each step is kept for other runs, where no retention and no erasure reaches"
+
+
 def _shipping(_resource: Resource, graph: Graph) -> Faults:
     if graph.settings.logging is None:
         return
@@ -297,8 +358,7 @@ def _read_metrics(resource: Resource, graph: Graph) -> Faults:
         if not any("serving.kserve.io/inferenceservice" in str(one.inputs) for one in graph.of(kinds[1])):
             yield "nothing reads the metrics of its models"
         return
-    words = [str(w) for pod in pods.pods(resource) for one in pod.containers() for w in one.spec.get("command") or ()]
-    if "serving.runtime" not in words:
+    if "serving.runtime" not in _words(resource):
         return
     labels = _at(resource.inputs, "spec/template/metadata/labels") or {}
     for monitor in graph.of(kinds[0]):
@@ -460,6 +520,27 @@ RULES: tuple[Rule, ...] = (
         _GATEWAY,
     ),
     _rule(
+        "gateway-request-rate",
+        "In production callers may ask only so often",
+        _MEDIUM,
+        "One caller, by mistake or not, would take what is there for all.",
+        "Set gateway.requests_per_second in stacks/Pulumi.<stack>.yaml.",
+        (*COST, *AVAILABILITY),
+        in_production(_request_rate),
+        _ROUTE,
+    ),
+    _rule(
+        "gateway-request-size",
+        "A request to a model is of a size that its memory has room for",
+        _MEDIUM,
+        "A model holds the whole request while it answers.",
+        "Leave limit_body of the route true: infra/substrates/cluster.py; gateway.max_body_bytes in "
+        "stacks/Pulumi.<stack>.yaml is the limit.",
+        (*COST, *AVAILABILITY),
+        _request_size,
+        _ROUTE,
+    ),
+    _rule(
         "notebooks-closed",
         "Notebooks are of people who may, and reach neither nodes nor each other",
         _HIGH,
@@ -571,6 +652,26 @@ RULES: tuple[Rule, ...] = (
         _CONFIG,
     ),
     _rule(
+        "runs-account",
+        "Runs have a service account of their own",
+        _MEDIUM,
+        "What is given to the default account, every pod of the namespace has.",
+        "Leave DEFAULTPIPELINERUNNERSERVICEACCOUNT in infra/addons/pipelines/settings.py.",
+        (*HARDENING, "cis-eks-4.1.5"),
+        _run_account,
+        _CONFIG,
+    ),
+    _rule(
+        "runs-not-memoized",
+        "Results of steps are not kept for other runs",
+        _HIGH,
+        "A cache holds personal data past their retention, and a withdrawal of consent does not reach it.",
+        "Remove memoize from the defaults of workflows: infra/addons/pipelines/settings.py.",
+        (*ERASURE, *RETENTION),
+        _memoized,
+        _CONFIG,
+    ),
+    _rule(
         "logs-shipped",
         "Something ships the logs of pods",
         _HIGH,
@@ -598,7 +699,7 @@ RULES: tuple[Rule, ...] = (
         "Leave the monitors: infra/substrates/kubernetes/substrate.py, infra/addons/kserve.py.",
         MONITORING,
         _read_metrics,
-        "kubernetes:apps/v1:Deployment",
+        _DEPLOYMENT,
         "kubernetes:serving.kserve.io/v1alpha1:ClusterServingRuntime",
     ),
     _rule(

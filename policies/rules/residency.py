@@ -7,6 +7,7 @@ from policies.conditions import among, forbidden, not_true
 from policies.controls import TRANSFER
 from policies.graph import Graph
 from policies.model import Faults, Judge, Resource, Rule, Severity, Unknown, is_unknown, leaves
+from policies.pipelines import PIPELINE, executors
 from policies.places import AWS, OTHERS, foreign_host, host, inside, region_abroad, storage_abroad, urls
 
 _ARN = re.compile(r"\barn:aws[a-z-]*:([a-z0-9-]+):([a-z0-9-]+):([0-9]*):")
@@ -254,11 +255,17 @@ def _secret_stores(resource: Resource, graph: Graph) -> Faults:
 
 
 def _vendor_silence(resource: Resource, _graph: Graph) -> Faults:
-    wanted = {"mlflow": ("MLFLOW_DISABLE_TELEMETRY", "true"), "feast": ("FEAST_USAGE", "false")}
     for command, values in _commands(resource):
-        for program, (variable, value) in wanted.items():
-            if program in command and values.get(variable, "").lower() != value:
+        for variable, value in _SILENT.items():
+            program = variable.partition("_")[0].lower()
+            # The image of steps is silent by itself: a step is judged by what it is told.
+            asked = variable in values if resource.type == PIPELINE else program in command
+            if asked and values.get(variable, "").lower() != value:
                 yield f"{program} reports its use to its makers: {variable} is not {value}"
+
+
+_SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "FEAST_USAGE": "false"}
+"""Variables by which programs are kept from reporting."""
 
 
 def _commands(resource: Resource) -> list[tuple[str, dict[str, str]]]:
@@ -268,15 +275,15 @@ def _commands(resource: Resource) -> list[tuple[str, dict[str, str]]]:
         environment = resource.inputs.get("environment") or {}
         if isinstance(words, list) and isinstance(environment, dict):
             found.append((str(words[0]).rpartition("/")[2], {str(key): str(item) for key, item in environment.items()}))
-    for pod in pods.pods(resource):
-        for container in pod.containers():
-            words = container.spec.get("command") or [""]
-            values = {
-                str(one.get("name")): str(one.get("value", ""))
-                for one in container.spec.get("env") or ()
-                if isinstance(one, dict)
-            }
-            found.append((str(words[0] if isinstance(words, list) else words).rpartition("/")[2], values))
+    specs = [container.spec for pod in pods.pods(resource) for container in pod.containers()]
+    if resource.type == PIPELINE:
+        specs += [container for _, container in executors(resource)]
+    for spec in specs:
+        words = spec.get("command") or [""]
+        values = {
+            str(one.get("name")): str(one.get("value", "")) for one in spec.get("env") or () if isinstance(one, dict)
+        }
+        found.append((str(words[0] if isinstance(words, list) else words).rpartition("/")[2], values))
     return found
 
 
@@ -585,7 +592,7 @@ RULES: tuple[Rule, ...] = (
         id="residency-vendor-telemetry",
         title="Programs do not report their use to their makers",
         severity=Severity.MEDIUM,
-        types=(*pods.TYPES, "pulumi-python:dynamic/local:Process"),
+        types=(*pods.TYPES, PIPELINE, "pulumi-python:dynamic/local:Process"),
         why="Reports of use leave the country unseen.",
         remedy="Set the variable that the message names in the environment of the workload: infra/services.",
         controls=TRANSFER,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
-from core.contract import parse_contract
+from core.contract import FAIRNESS_METRICS, Task, parse_contract
 from core.errors import ContractError
 from policies import pods
 from policies.controls import (
@@ -22,8 +22,9 @@ from policies.controls import (
     TRANSFER,
 )
 from policies.graph import Graph
-from policies.model import Faults, Resource, Rule, Severity
-from policies.places import foreign_host, host, inside, storage_abroad, urls
+from policies.model import Faults, Resource, Rule, Severity, Unknown
+from policies.pipelines import PIPELINE, executors, platform, tasks
+from policies.places import foreign_host, host, inside, region_abroad, storage_abroad, urls
 
 _HIGH, _CRITICAL, _MEDIUM, _LOW = Severity.HIGH, Severity.CRITICAL, Severity.MEDIUM, Severity.LOW
 _MODEL = "kubernetes:serving.kserve.io/v1beta1:InferenceService"
@@ -32,7 +33,6 @@ _RUNTIMES = (
     "kubernetes:serving.kserve.io/v1alpha1:ClusterServingRuntime",
     "kubernetes:serving.kserve.io/v1alpha1:ServingRuntime",
 )
-PIPELINE = "falaj:file:Pipeline"
 CONTRACT = "falaj:file:Contract"
 HIGH_IMPACT = "falaj.ae/high-impact"
 """Annotation of a model whose answers have a significant effect on people: `true`."""
@@ -53,6 +53,10 @@ _FRAMEWORKS = (
     "paddle",
 )
 _GPU = "nvidia.com/gpu"
+_CPU_RUNTIME = "falaj-onnx"
+"""Our runtime without CUDA: infra/addons/models.py."""
+_TOLD = re.compile(r"(?:\.defaultValue|\.constant|\.env\[\d+\]\.value)$")
+"""Where a compiled pipeline holds what its steps are told, and not their source."""
 _HEALTH_YEARS = 25
 
 
@@ -151,6 +155,22 @@ def _model_account(resource: Resource, _graph: Graph) -> Faults:
         yield "it has the namespace's default service account, so the rights of every model"
 
 
+def _model_token(resource: Resource, graph: Graph) -> Faults:
+    for pod in pods.pods(resource):
+        given = pod.spec.get("automountServiceAccountToken")
+        account = pods.account(resource, pod, graph) if given is None else None
+        if given is not False and (account is None or account.value("automountServiceAccountToken") is not False):
+            yield f"its {pod.place.rpartition('.')[2]} has a token of the cluster's API, where models have no rights"
+
+
+def _model_gpu(resource: Resource, _graph: Graph) -> Faults:
+    model = _predictor(resource).get("model")
+    if not isinstance(model, Mapping) or model.get("runtime") != _CPU_RUNTIME:
+        return
+    if any(_GPU in (model.get("resources") or {}).get(part, {}) for part in ("limits", "requests")):
+        yield f"it takes a GPU, which its runtime {_CPU_RUNTIME} does not use"
+
+
 def _multi_model(resource: Resource, _graph: Graph) -> Faults:
     if resource.value("spec.multiModel") is True:
         yield "models of several use cases share one process and its memory"
@@ -160,30 +180,6 @@ def _auto_select(resource: Resource, _graph: Graph) -> Faults:
     for one in resource.each("spec.supportedModelFormats"):
         if isinstance(one, Mapping) and one.get("autoSelect") is True:
             yield "it is chosen for models that do not name it"
-
-
-def _tasks(resource: Resource) -> list[tuple[str, Mapping[str, Any]]]:
-    found: list[tuple[str, Mapping[str, Any]]] = []
-
-    def collect(value: Any) -> None:
-        if isinstance(value, Mapping):
-            tasks = value.get("tasks")
-            if isinstance(tasks, Mapping):
-                found.extend((str(name), task) for name, task in tasks.items() if isinstance(task, Mapping))
-            for item in value.values():
-                collect(item)
-
-    collect({"root": resource.inputs.get("root"), "components": resource.inputs.get("components")})
-    return found
-
-
-def _executors(resource: Resource) -> list[tuple[str, Mapping[str, Any]]]:
-    listed = (resource.inputs.get("deploymentSpec") or {}).get("executors") or {}
-    return [
-        (str(name), executor.get("container") or {})
-        for name, executor in listed.items()
-        if isinstance(executor, Mapping)
-    ]
 
 
 def _root(resource: Resource, graph: Graph) -> Faults:
@@ -198,8 +194,11 @@ def _root(resource: Resource, graph: Graph) -> Faults:
                 yield "its artifacts are kept in a bucket that is not of this stack"
 
 
-def _step_addresses(resource: Resource, _graph: Graph) -> Faults:
+def _step_addresses(resource: Resource, graph: Graph) -> Faults:
     for path, text in resource.texts():
+        if _TOLD.search(path) and storage_abroad(text, graph.settings):
+            yield f"{path} is an address abroad: {storage_abroad(text, graph.settings)}"
+            continue
         for scheme, rest in urls(text):
             if scheme in ("gs", "hf", "wasbs", "abfss"):
                 yield f"{path} is a storage address abroad"
@@ -207,14 +206,38 @@ def _step_addresses(resource: Resource, _graph: Graph) -> Faults:
                 yield f"{path} is an address abroad: {foreign_host(host(rest))}"
 
 
+def _step_regions(resource: Resource, graph: Graph) -> Faults:
+    substrate = graph.settings.substrate
+    if substrate is not None and substrate.kind != "aws":
+        return  # Stores of other makers want a region's name in signatures and mean nothing by it.
+    for name, container in executors(resource):
+        for variable in container.get("env") or ():
+            region = region_abroad(str(variable.get("value", "")))
+            if region is None or urls(str(variable.get("value", ""))):
+                continue
+            if substrate is None:
+                raise Unknown("what a region's name means depends on the stack that it runs in: name one by --stack")
+            yield f"step {name}: {variable.get('name')} is {region}"
+
+
+def _step_user(resource: Resource, _graph: Graph) -> Faults:
+    for name, executor in platform(resource).items():
+        context = (executor or {}).get("securityContext") or {}
+        # 64-bit numbers are texts in the JSON of a message.
+        if str(context.get("runAsUser", "")) == "0" or str(context.get("runAsGroup", "")) == "0":
+            yield f"step {name} runs as root"
+        if context.get("runAsNonRoot") is False:
+            yield f"step {name} may run as root"
+
+
 def _cache(resource: Resource, _graph: Graph) -> Faults:
-    for name, task in _tasks(resource):
+    for name, task in tasks(resource):
         if (task.get("cachingOptions") or {}).get("enableCache") is True:
             yield f"step {name} keeps its results in a cache, which no retention and no erasure reaches"
 
 
 def _gpus(resource: Resource, _graph: Graph) -> Faults:
-    for name, container in _executors(resource):
+    for name, container in executors(resource):
         accelerator = (container.get("resources") or {}).get("accelerator") or {}
         count = accelerator.get("resourceCount") or accelerator.get("count") or 0
         if str(count).isdigit() and int(count) > 8:
@@ -225,7 +248,7 @@ def _gpus(resource: Resource, _graph: Graph) -> Faults:
 
 
 def _step_packages(resource: Resource, _graph: Graph) -> Faults:
-    for name, container in _executors(resource):
+    for name, container in executors(resource):
         words = " ".join(str(word) for word in [*(container.get("command") or ()), *(container.get("args") or ())])
         if re.search(r"\bpip3?\s+install\b|-m pip install", words):
             yield f"step {name} installs packages when it starts, which no one has reviewed"
@@ -240,16 +263,13 @@ def _consent_inputs(resource: Resource, _graph: Graph) -> Faults:
 
 
 def _step_secrets(resource: Resource, _graph: Graph) -> Faults:
-    for name, container in _executors(resource):
+    for name, container in executors(resource):
         for variable in container.get("env") or ():
             if isinstance(variable, Mapping) and variable.get("value"):
                 words = str(variable.get("name", "")).upper()
                 if re.search(r"(PASSWORD|SECRET_KEY|ACCESS_KEY|API_KEY|TOKEN)$", words):
                     yield f"step {name}: {variable.get('name')} is written in clear"
-    listed = (((resource.inputs.get("platforms") or {}).get("kubernetes") or {}).get("deploymentSpec") or {}).get(
-        "executors"
-    )
-    for name, executor in (listed or {}).items():
+    for name, executor in platform(resource).items():
         for secret in (executor or {}).get("secretAsEnv") or ():
             if isinstance(secret, Mapping):
                 yield f"step {name} gets a secret as a variable, which its children and its logs see"
@@ -306,6 +326,8 @@ def _dpia(resource: Resource, graph: Graph) -> Faults:
         if _sensitive(resource) or high:
             yield "data are sensitive, or decisions have a significant effect, and no impact assessment is named"
         return
+    if not str(assessment.get("reference") or "").strip():
+        yield "its impact assessment has no reference, so that no one can find it"
     expires = _date(assessment.get("expires"))
     if expires is None:
         yield "its impact assessment has no day on which it must be made again"
@@ -352,14 +374,22 @@ def _purpose(resource: Resource, _graph: Graph) -> Faults:
         yield "no one answers for it"
 
 
+_UNBOUNDED = FAIRNESS_METRICS[Task.REGRESSION]
+"""Measures of fairness in the unit of the target; the others are differences of rates."""
+
+
 def _fair(resource: Resource, _graph: Graph) -> Faults:
     columns = _columns(resource)
     groups = [name for name, one in columns.items() if one.get("role") == "group"]
     people = _personal(resource) and any(one.get("personal") or one.get("sensitive") for one in columns.values())
     if people and not groups:
         yield "data are about people, and no column is a group over which fairness is judged"
-    if groups and not (resource.inputs.get("fairness") or {}).get("limits"):
+    limits = (resource.inputs.get("fairness") or {}).get("limits") or {}
+    if groups and not limits:
         yield "no limit says how much groups may differ"
+    for name, limit in limits.items():
+        if name not in _UNBOUNDED and limit >= 1:
+            yield f"{name} is limited to {limit}, and is never more than 1: any difference is within it"
 
 
 def _gates(resource: Resource, _graph: Graph) -> Faults:
@@ -488,6 +518,27 @@ RULES: tuple[Rule, ...] = (
         judge=_model_account,
     ),
     Rule(
+        id="model-token",
+        title="Models have no token of the cluster's API",
+        severity=_MEDIUM,
+        types=(_MODEL,),
+        why="A token helps only who takes the model over.",
+        remedy="Set spec.predictor.automountServiceAccountToken to false.",
+        controls=(*HARDENING, "cis-eks-4.1.6"),
+        judge=_model_token,
+        known_as=("CKV_K8S_38",),
+    ),
+    Rule(
+        id="model-gpu",
+        title="A model that takes a GPU has a runtime that uses it",
+        severity=_MEDIUM,
+        types=(_MODEL,),
+        why="GPUs cost the most, and others wait for them.",
+        remedy=f"Remove {_GPU} from resources, or set spec.predictor.model.runtime to {_CPU_RUNTIME}-gpu.",
+        controls=COST,
+        judge=_model_gpu,
+    ),
+    Rule(
         id="runtime-one-model",
         title="A runtime serves one model a process",
         severity=_MEDIUM,
@@ -526,6 +577,27 @@ RULES: tuple[Rule, ...] = (
         remedy="Remove the address from the pipeline or its step.",
         controls=TRANSFER,
         judge=_step_addresses,
+    ),
+    Rule(
+        id="pipeline-region",
+        title="Steps are told no region abroad",
+        severity=_CRITICAL,
+        types=(PIPELINE,),
+        why="What a step writes goes to the region that it is told.",
+        remedy="Remove the variable from the step: the platform tells each step where it is.",
+        controls=TRANSFER,
+        judge=_step_regions,
+    ),
+    Rule(
+        id="pipeline-user",
+        title="No step is root",
+        severity=_HIGH,
+        types=(PIPELINE,),
+        why="Root in a container is root on the node after one fault.",
+        remedy="Remove kubernetes.set_security_context, or name a user other than 0.",
+        controls=HARDENING,
+        judge=_step_user,
+        known_as=("CKV_K8S_23",),
     ),
     Rule(
         id="pipeline-cache",

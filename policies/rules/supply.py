@@ -5,28 +5,31 @@ from collections.abc import Iterator
 
 from policies import pods
 from policies.conditions import among, forbidden, is_true, not_true, present
-from policies.controls import CHANGE, SUPPLY
+from policies.controls import CHANGE, COST, SUPPLY
 from policies.graph import Graph
 from policies.model import Faults, Resource, Rule, Severity, Unknown, is_unknown
+from policies.pipelines import PIPELINE, executors
 
 _HIGH, _CRITICAL, _MEDIUM = Severity.HIGH, Severity.CRITICAL, Severity.MEDIUM
-_PIPELINE = "falaj:file:Pipeline"
-_IMAGES = (*pods.ALL, _PIPELINE, "kubernetes:helm.sh/v4:Chart")
 _SUPPORTED = (33, 36)
 """Minor versions of Kubernetes in EKS's standard support in November 2026: the oldest, the newest known."""
 _REPOSITORY = "aws:ecr/repository:Repository"
+_CHART = "kubernetes:helm.sh/v4:Chart"
+_MOVING = frozenset({"latest", "main", "master", "edge", "nightly", "dev"})
+"""Tags that mean another image tomorrow."""
+_IMAGES = (*pods.ALL, PIPELINE, _CHART)
+_SCANNED = ("EC2", "ECR")
+"""What Inspector is to scan: machines, images."""
 
 
 def images(resource: Resource) -> Iterator[tuple[str, str]]:
     """Each image that a resource runs, with whose it is. Of a chart, what its values say as one text."""
-    if resource.type == _PIPELINE:
-        executors = (resource.inputs.get("deploymentSpec") or {}).get("executors") or {}
-        for name, executor in executors.items():
-            image = ((executor or {}).get("container") or {}).get("image")
-            if isinstance(image, str):
-                yield name, image
+    if resource.type == PIPELINE:
+        for name, container in executors(resource):
+            if isinstance(container.get("image"), str):
+                yield name, container["image"]
         return
-    if resource.type == "kubernetes:helm.sh/v4:Chart":
+    if resource.type == _CHART:
         for path, text in resource.texts():
             key = path.rpartition(".")[2]
             if key == "image" and "/" in text and not path.startswith("values.global"):
@@ -55,10 +58,13 @@ def _registry(resource: Resource, graph: Graph) -> Faults:
 def _latest(resource: Resource, _graph: Graph) -> Faults:
     for name, image in images(resource):
         tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
-        if "@sha256:" not in image and tag in ("", "latest", "main", "master", "edge", "nightly", "dev"):
-            if resource.type == "kubernetes:helm.sh/v4:Chart":
-                continue  # A chart writes the tag beside its image.
+        if "@sha256:" in image or (not tag and resource.type == _CHART):
+            continue  # A chart writes the tag beside its image.
+        if not tag or tag in _MOVING:
             yield f"{name}: its image is named by {tag or 'no tag'}, which moves"
+    for path, text in resource.texts() if resource.type == _CHART else ():
+        if path.rpartition(".")[2].lower().endswith("tag") and text in _MOVING:
+            yield f"{path} is {text}, which moves"
 
 
 def _fixed(resource: Resource, graph: Graph) -> Faults:
@@ -69,7 +75,7 @@ def _fixed(resource: Resource, graph: Graph) -> Faults:
             if len(digest[1]) != 64:
                 yield f"{name}: its digest is not one"
             continue
-        if resource.type == "kubernetes:helm.sh/v4:Chart":
+        if resource.type == _CHART:
             continue
         if any(f"/{one.inputs.get('name')}:" in image for one in immutable):
             continue
@@ -140,15 +146,27 @@ def _machine_image(resource: Resource, _graph: Graph) -> Faults:
 
 
 def _signed(_resource: Resource, graph: Graph) -> Faults:
-    """Where a key that signs images is named, a ClusterPolicy that verifies images with it asks for signatures."""
+    """Where a key that signs images is named, a ClusterPolicy asks for its signatures on all of the registry."""
     admission = graph.settings.admission
     if admission is None or admission.public_key is None:
         return
     key = "".join(admission.public_key.split())
-    for policy in graph.of("kubernetes:kyverno.io/v1:ClusterPolicy"):
-        if key in "".join(str(policy.inputs).replace("\\n", "").split()):
-            return
-    yield "images are to be signed, and nothing asks for signatures"
+    asked = [
+        one
+        for policy in graph.of("kubernetes:kyverno.io/v1:ClusterPolicy")
+        for one in policy.each("spec.rules.verifyImages")
+        if isinstance(one, dict) and key in "".join(str(one).replace("\\n", "").split())
+    ]
+    if not asked:
+        yield "images are to be signed, and nothing asks for signatures"
+    for registry in graph.settings.registries if asked else ():
+        if not any(str(place).startswith(registry) for one in asked for place in one.get("imageReferences") or ()):
+            yield f"nothing asks for signatures of images of {registry}"
+    for one in asked:
+        if graph.settings.production and one.get("failureAction") != "Enforce":
+            yield "images without a signature are let pass: failureAction is not Enforce"
+        if one.get("required") is False:
+            yield "images without a signature are let pass: required is false"
 
 
 def _enforced(resource: Resource, graph: Graph) -> Faults:
@@ -187,6 +205,37 @@ def _refuses(_resource: Resource, graph: Graph) -> Faults:
     for field, what in _REFUSED.items() if found else ():
         if field not in text:
             yield f"no policy in the cluster refuses pods with {what} ({field})"
+
+
+def _images_refused(_resource: Resource, graph: Graph) -> Faults:
+    """Where there are policies of what may run, they judge the registry and the version of every container's image."""
+    found = graph.of("kubernetes:policies.kyverno.io/v1:ValidatingPolicy")
+    for kind, whose in (("pods", "pods"), ("pods/ephemeralcontainers", "containers that are added to debug")):
+        asked = [
+            str(expression)
+            for policy in found
+            if kind in policy.each("spec.matchConstraints.resourceRules.resources")
+            for expression in policy.each("spec.validations.expression")
+            if ".image" in str(expression)
+        ]
+        registries = graph.settings.registries
+        if found and not any(f"startsWith('{one}/" in text for text in asked for one in registries):
+            yield f"no policy in the cluster asks from which registry images of {whose} come"
+        if found and not any("latest" in text for text in asked):
+            yield f"no policy in the cluster asks for a version of images of {whose}"
+
+
+def _weaknesses(_resource: Resource, graph: Graph) -> Faults:
+    """Where the stack's file names a scanner, it is there, and scans machines and images alike."""
+    substrate = graph.settings.substrate
+    if substrate is None or substrate.kind != "aws":
+        return
+    enabled = graph.of("aws:inspector2/enabler:Enabler")
+    missing = [kind for kind in _SCANNED if not any(kind in one.each("resourceTypes") for one in enabled)]
+    if missing and not substrate.security.inspector and graph.settings.production:
+        raise Unknown("substrate.security.inspector is false: the organisation has to show its own scanner of machines")
+    if missing and substrate.security.inspector:
+        yield f"nothing scans {' and '.join(missing)} for known weaknesses"
 
 
 RULES: tuple[Rule, ...] = (
@@ -265,6 +314,16 @@ RULES: tuple[Rule, ...] = (
         remedy="Leave all policies in infra/addons/kyverno.py.",
         controls=SUPPLY,
         judge=_refuses,
+    ),
+    Rule(
+        id="admission-images",
+        title="The cluster refuses images from elsewhere, and those that may be another tomorrow",
+        severity=_HIGH,
+        types=("pulumi:providers:kubernetes",),
+        why="What people and controllers start there, no rule here has seen.",
+        remedy="Leave falaj-images and falaj-debug-images in infra/addons/kyverno.py.",
+        controls=(*SUPPLY, "cis-eks-5.1.4"),
+        judge=_images_refused,
     ),
     Rule(
         id="admission-enforced",
@@ -351,6 +410,17 @@ RULES: tuple[Rule, ...] = (
         known_as=("CKV_AWS_339",),
     ),
     Rule(
+        id="eks-standard-support",
+        title="The cluster does not stay on a version past its standard support",
+        severity=_MEDIUM,
+        types=("aws:eks/cluster:Cluster",),
+        why="EKS's own choice is extended support: an old version, at six times the price.",
+        remedy="Set substrate.cluster.extended_support to false in stacks/Pulumi.<stack>.yaml, or record an exception "
+        "in exceptions/ until the version is raised.",
+        controls=(*SUPPLY, *COST),
+        judge=among("upgradePolicy.supportType", "STANDARD"),
+    ),
+    Rule(
         id="node-image-exact",
         title="Nodes start from an exact image",
         severity=_MEDIUM,
@@ -382,6 +452,16 @@ RULES: tuple[Rule, ...] = (
         remedy="Leave the rule in infra/substrates/aws/registry.py.",
         controls=(*SUPPLY, "cis-eks-5.1.1"),
         judge=present("rules"),
+    ),
+    Rule(
+        id="weaknesses-scanned",
+        title="Machines and images are scanned for known weaknesses",
+        severity=_MEDIUM,
+        types=("pulumi:providers:aws",),
+        why="A weakness becomes known long after what has it was started.",
+        remedy="Set substrate.security.inspector to true in stacks/Pulumi.<stack>.yaml, or show the organisation's.",
+        controls=(*SUPPLY, "cis-eks-5.1.1"),
+        judge=_weaknesses,
     ),
     Rule(
         id="server-side-apply",

@@ -56,21 +56,23 @@ def _containers(judge: Callable[[Container, Pod], Faults]) -> Judge:
     return judged
 
 
+def _said(container: Container, value: Any, good: Any) -> Any:
+    """What a container says; of the runtime's own of a model, what it leaves out is the runtime's to say."""
+    return good if value is None and container.kind == "model" else value
+
+
 def _privileged(container: Container, _pod: Pod) -> Faults:
     if container.security.get("privileged") is True:
         yield "it is privileged"
 
 
 def _escalation(container: Container, _pod: Pod) -> Faults:
-    if container.security.get("allowPrivilegeEscalation") is not False and container.kind != "model":
+    if _said(container, container.security.get("allowPrivilegeEscalation"), False) is not False:
         yield "allowPrivilegeEscalation is not false"
 
 
 def _non_root(container: Container, pod: Pod) -> Faults:
-    if (
-        container.security.get("runAsNonRoot", pod.security.get("runAsNonRoot")) is not True
-        and container.kind != "model"
-    ):
+    if _said(container, container.security.get("runAsNonRoot", pod.security.get("runAsNonRoot")), True) is not True:
         yield "runAsNonRoot is not true"
 
 
@@ -111,8 +113,8 @@ def _host_port(container: Container, _pod: Pod) -> Faults:
 
 
 def _dropped(container: Container, _pod: Pod) -> Faults:
-    dropped = (container.security.get("capabilities") or {}).get("drop") or ()
-    if "ALL" not in dropped and container.kind != "model":
+    dropped = (container.security.get("capabilities") or {}).get("drop")
+    if "ALL" not in (_said(container, dropped, ["ALL"]) or ()):
         yield "capabilities.drop lacks ALL"
 
 
@@ -124,12 +126,12 @@ def _added(container: Container, _pod: Pod) -> Faults:
 
 def _seccomp(container: Container, pod: Pod) -> Faults:
     profile = container.security.get("seccompProfile") or pod.security.get("seccompProfile") or {}
-    if profile.get("type") not in ("RuntimeDefault", "Localhost") and container.kind != "model":
+    if _said(container, profile.get("type"), "RuntimeDefault") not in ("RuntimeDefault", "Localhost"):
         yield "seccompProfile is not RuntimeDefault"
 
 
 def _read_only(container: Container, _pod: Pod) -> Faults:
-    if container.security.get("readOnlyRootFilesystem") is not True and container.kind != "model":
+    if _said(container, container.security.get("readOnlyRootFilesystem"), True) is not True:
         yield "readOnlyRootFilesystem is not true"
 
 
@@ -191,22 +193,12 @@ def _token(resource: Resource, graph: Graph) -> Faults:
         if pod.spec.get("automountServiceAccountToken") is False:
             continue
         if pod.spec.get("automountServiceAccountToken") is None:
-            account = _of_account(resource, pod, graph)
+            account = pods.account(resource, pod, graph)
             if account is not None and account.value("automountServiceAccountToken") is False:
                 continue
         elif _bound(resource, pod, graph):
             continue
         yield "it has a token of the cluster's API, and no rights there"
-
-
-def _of_account(resource: Resource, pod: Pod, graph: Graph) -> Resource | None:
-    for one in graph.of("kubernetes:core/v1:ServiceAccount"):
-        metadata = one.inputs.get("metadata") or {}
-        if metadata.get("name") == pod.spec.get("serviceAccountName") and pods.namespace(one) == pods.namespace(
-            resource
-        ):
-            return one
-    return None
 
 
 def _bound(resource: Resource, pod: Pod, graph: Graph) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 from tests.policies.mutations.world import (
     PROD,
     SITE,
+    SMB,
     Change,
     Document,
     Mutation,
@@ -507,7 +508,7 @@ MODELS = [
         "models-without-limit-of-requests",
         "iso-8.6",
         "A caller may ask models without limit",
-        (PROD,),
+        (SMB, PROD, SITE),
         lose("k8s/gateway.envoyproxy.io/v1alpha1:BackendTrafficPolicy", "v2", "spec rateLimit"),
     ),
     Mutation(

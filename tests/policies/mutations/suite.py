@@ -10,7 +10,7 @@ from typing import Any, cast
 import yaml
 
 from falaj.commands.plan import graph as plan
-from infra.addons.models import inference_service
+from infra.addons.models import inference_service, metadata
 from infra.config import KEY
 from infra.config.platform import ModelVersion, Replicas
 from infra.plan import read_stack
@@ -114,8 +114,11 @@ def _at(outcome: Outcome, *statuses: Status) -> set[tuple[str, str]]:
 
 
 def _stack(stack: str) -> Clean:
-    section = read_stack(ROOT, stack)[f"falaj:{KEY}"]
-    found: Sequence[Document] = plan(stack).document()["resources"]
+    return planned(stack, read_stack(ROOT, stack)[f"falaj:{KEY}"], plan(stack).document()["resources"])
+
+
+def planned(stack: str, section: Mapping[str, Any], found: Sequence[Document]) -> Clean:
+    """What a stack is: what its file says, and the resources of its plan."""
     documents = {(one["type"], one["name"]): one for one in found}
     assert len(documents) == len(found), f"{stack} has two resources of one type and name"
     return Clean(
@@ -146,17 +149,14 @@ def _files() -> list[Clean]:
 
 
 def _model() -> Document:
-    version = ModelVersion(repository="churn/1", weight=100, replicas=Replicas(minimum=2, maximum=4))
+    card = "sha256:" + "5f" * 32
+    version = ModelVersion(repository="churn/1", weight=100, card=card, replicas=Replicas(minimum=2, maximum=4))
+    described = metadata("churn", "v1", version)
     store = "s3://falaj-prod-444455556666-artifacts/models"
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": {
-            "name": "churn-v1",
-            "namespace": "serving",
-            "labels": {"networking.kserve.io/visibility": "cluster-local"},
-            "annotations": {"falaj.ae/model-card": "sha256:" + "5f" * 32},
-        },
+        "metadata": {key: getattr(described, key) for key in ("name", "namespace", "labels", "annotations")},
         "spec": inference_service(version, store, Placement(node_selector={}, tolerations=())),
     }
 

@@ -22,7 +22,7 @@ Each line is one thing that was broken in what `falaj check` reads, and the rule
 fail now. The mutations were written from the controls and facts before any rule was read; rules that were added since
 have seen them. In a stack the mutation is in the plain graph of
 `falaj plan`; `smb`, `prod` and `onprem` stand for all, as the others are made by the same program. The InferenceService
-is what `infra/addons/models.py` makes, with a card and without an address of its own.
+is what `infra/addons/models.py` makes of a version with two replicas and a card.
 
 This file is written by `python -m tests.policies.mutations`, and a test holds it up to date.
 """

@@ -25,6 +25,7 @@ DEPLOYMENT, JOB, CHART = "k8s/apps/v1:Deployment", "k8s/batch/v1:Job", "k8s/helm
 RUNTIME = "k8s/serving.kserve.io/v1alpha1:ClusterServingRuntime"
 TRAINING = "k8s/trainer.kubeflow.org/v1alpha1:ClusterTrainingRuntime"
 NAMESPACE, POLICY = "k8s/core/v1:Namespace", "k8s/policies.kyverno.io/v1:ValidatingPolicy"
+SIGNATURES = "k8s/kyverno.io/v1:ClusterPolicy"
 POOL, MACHINE = "k8s/karpenter.sh/v1:NodePool", "k8s/karpenter.k8s.aws/v1:EC2NodeClass"
 IMAGES = "ecr/repository:Repository"
 POD, CONTAINER = "spec template spec", "spec template spec containers 0"
@@ -709,6 +710,39 @@ SUPPLY = [
         "The cluster runs images named by latest",
         BOTH,
         lambda world: world.inputs(POLICY, "falaj-images")["spec"]["validations"].pop(),
+    ),
+    Mutation(
+        "signatures-not-asked",
+        "iso-5.21",
+        "The cluster runs images that no one signed",
+        (PROD,),
+        remove(SIGNATURES, "falaj-signatures"),
+    ),
+    Mutation(
+        "signatures-let-pass",
+        "iso-5.21",
+        "Images without a signature are reported, and run",
+        (PROD,),
+        put(SIGNATURES, "falaj-signatures", "spec rules 0 verifyImages 0 failureAction", "Audit"),
+    ),
+    Mutation(
+        "signatures-of-another",
+        "iso-5.21",
+        "Images are run that someone else signed",
+        (PROD,),
+        put(
+            SIGNATURES,
+            "falaj-signatures",
+            "spec rules 0 verifyImages 0 attestors 0 entries 0 keys publicKeys",
+            "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYI\n-----END PUBLIC KEY-----\n",
+        ),
+    ),
+    Mutation(
+        "signatures-of-some",
+        "iso-5.21",
+        "Signatures are asked for of another registry's images alone",
+        (PROD,),
+        put(SIGNATURES, "falaj-signatures", "spec rules 0 verifyImages 0 imageReferences", ["ghcr.io/*"]),
     ),
     Mutation(
         "scanner-gone",

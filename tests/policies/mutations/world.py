@@ -112,6 +112,11 @@ class World:
         """Names of all resources of a type."""
         return sorted(name for found, name in self._clean.plan if found == full(kind))
 
+    def plan(self) -> list[Document]:
+        """The resources of the plan, as they are now."""
+        kept = [one for key, one in self._clean.plan.items() if key not in self._changed]
+        return kept + [one for one in self._changed.values() if one is not None]
+
     def graph(self, folder: Path) -> Graph:
         """What the rules judge. A file is written to `folder` first, and read as any other."""
         if self._clean.file is not None:
