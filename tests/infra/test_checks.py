@@ -146,7 +146,9 @@ def test_what_comes_too_early_is_told(sound: Graph, config: StackConfig) -> None
     assert any("could come before the chart kube-prometheus-stack" in fault for fault in found)
 
 
-# An example takes seconds: the first that fails is shown as it is.
+# An example takes seconds: the first that fails is shown as it is. What a signal raises would be lost in the SDK's
+# event loop, which then waits for ever.
+@pytest.mark.timeout(600, method="thread")
 @settings(
     max_examples=15,
     deadline=None,
