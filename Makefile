@@ -5,12 +5,12 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 	"$$name" -c '$(IS_SUPPORTED)' 2>/dev/null && command -v "$$name" && break; done)
 UV_VERSION := 0.13.8
 UV := .tools/uv/bin/uv
-PACKAGES := __main__.py $(wildcard benchmarks components core falaj features infra monitoring pipelines policies rehearsal serving tools)
+PACKAGES := __main__.py $(wildcard benchmarks components core falaj features infra monitoring pipelines policies rehearsal serving tools verify)
 # `make up TORCH_BACKEND=cpu` installs PyTorch without its 5 GB of CUDA libraries, from PyTorch's own index.
 TORCH_BACKEND ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint image rehearse clean env tools
+.PHONY: help up down test lint image rehearse verify clean env tools
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -37,6 +37,9 @@ image: env ## Build the image that clusters run, with podman, buildah or docker;
 
 rehearse: tools ## Bring STACK up, change, repair and destroy it, without an account: make rehearse STACK=smb
 	@.venv/bin/falaj rehearse $(STACK)
+
+verify: env ## Look at a deployed STACK from outside, by default at the local one: make verify STACK=prod
+	@.venv/bin/falaj verify $(STACK)
 
 clean: ## Remove the environment, built tools and caches; the platform's data in .falaj stays
 	@if [ -S .falaj/local/run/supervisor.sock ]; then echo 'the platform runs: make down first' >&2; exit 1; fi

@@ -21,6 +21,7 @@ from falaj.commands import (
     stack,
     status,
     vendor,
+    verify,
 )
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app.command(
 app.command()(plan.plan)
 app.command()(preflight.preflight)
 app.command()(rehearse.rehearse)
+app.command()(verify.verify)
 app.command()(vendor.vendor)
 app.command()(check.check)
 app.command()(compliance.compliance)

@@ -88,6 +88,9 @@ chmod = 0700
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
+[supervisorctl]
+serverurl = {self.server}
+
 [include]
 files = programs/*.conf
 """
