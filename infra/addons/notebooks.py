@@ -244,8 +244,10 @@ def values(
 
 
 def _spawner() -> Values:
-    """What the security level `restricted` asks of a pod, beside what the chart says."""
+    """Where notebooks lie, and what the security level `restricted` asks of a pod, beside what the chart says."""
     return {
+        # The image's own folder is read-only.
+        "notebook_dir": _HOME,
         "pod_security_context": {"fsGroup": USER, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "container_security_context": {
             "allowPrivilegeEscalation": False,
