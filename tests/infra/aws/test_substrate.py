@@ -17,7 +17,7 @@ from infra.program import compose
 from infra.substrates.aws.permissions import without_resource
 from infra.substrates.aws.preparation import NAMESPACE
 from infra.substrates.aws.substrate import STORAGE_CLASS, AwsCluster
-from infra.substrates.kubernetes.substrate import PLATFORM
+from infra.substrates.kubernetes.namespaces import PLATFORM
 from tests.infra.aws.planned import STACKS, aws, config, of_type, program
 
 SECRET = "falaj/oidc"
