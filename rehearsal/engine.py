@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,12 +27,21 @@ _PLUGINS = {
     "random": "rehearsal.random",
 }
 _CHANGES = ("create", "update", "delete", "replace")
+_COLOUR = re.compile(r"<\{%[^%]*%\}>")
 _REPORT_SECONDS = 5
-_ENDED, _SAID = b'"resOutputsEvent":', b'"diagnosticEvent":'
+_ENDED, _SAID, _JUDGED = b'"resOutputsEvent":', b'"diagnosticEvent":', b'"policyEvent":'
 
 
 class EngineError(FalajError):
     """The engine failed where it should not."""
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """What the policy pack said: a rule's ID, and its words on a resource or on the whole stack."""
+
+    rule: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +52,7 @@ class Outcome:
         done: URN → `create`, `update`, `delete` or `replace`; what stayed as it was is left out.
         same: How many resources stayed as they were.
         errors: What the engine and the providers said of failures.
+        findings: Of the policy pack.
     """
 
     succeeded: bool
@@ -49,6 +60,7 @@ class Outcome:
     done: Mapping[str, str]
     same: int
     errors: list[str] = field(default_factory=list)
+    findings: set[Finding] = field(default_factory=set)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -101,13 +113,15 @@ class Engine:
         if not salt:
             self._command("stack", "init", self._stack)
 
-    def up(self, *, refresh: bool = False) -> Outcome:
-        """Bring everything up; with `refresh`, look first at how everything is."""
-        return self._run("up", *(["--refresh"] if refresh else []))
+    def up(self, *, refresh: bool = False, pack: Path | None = None) -> Outcome:
+        """Bring everything up; with `refresh`, look first at how everything is; with `pack`, as its policies let."""
+        looked = ["--refresh"] if refresh else []
+        judged = ["--policy-pack", str(pack)] if pack else []
+        return self._run("up", "--skip-preview", *looked, *judged)
 
-    def destroy(self) -> Outcome:
-        """Delete everything."""
-        return self._run("destroy")
+    def destroy(self, *, preview: bool = False) -> Outcome:
+        """Delete everything; with `preview`, look first whether that may be, as the engine does for a person."""
+        return self._run("destroy", *([] if preview else ["--skip-preview"]))
 
     def resources(self) -> list[dict[str, Any]]:
         """The state: each resource with `urn`, `type`, `id`, `inputs` and `outputs`."""
@@ -131,7 +145,7 @@ class Engine:
     def _run(self, *arguments: str) -> Outcome:
         self._runs += 1
         events = self._logs / f"{self._runs:02}-{arguments[0]}.jsonl"
-        command = ["pulumi", *arguments, "--stack", self._stack, "--yes", "--skip-preview", "--non-interactive"]
+        command = ["pulumi", *arguments, "--stack", self._stack, "--yes", "--non-interactive"]
         started = time.monotonic()
         with events.with_suffix(".log").open("w") as log:
             process = subprocess.Popen(
@@ -186,9 +200,10 @@ def _outcome(events: Path, succeeded: bool, seconds: float) -> Outcome:
     done: dict[str, str] = {}
     same: set[str] = set()
     errors: list[str] = []
+    findings: set[Finding] = set()
     for line in events.read_bytes().splitlines() if events.exists() else []:
         # Events carry whole resources, so that most of the file need not be looked into.
-        if _ENDED not in line and _SAID not in line:
+        if not any(mark in line for mark in (_ENDED, _SAID, _JUDGED)):
             continue
         event = json.loads(line)
         if (ended := event.get("resOutputsEvent")) is not None:
@@ -202,4 +217,16 @@ def _outcome(events: Path, succeeded: bool, seconds: float) -> Outcome:
         elif (said := event.get("diagnosticEvent")) is not None and said.get("severity") == "error":
             urn = said.get("urn", "")
             errors.append(f"{urn.rpartition('$')[2] or urn}: {said['message'].strip()}".removeprefix(": "))
-    return Outcome(succeeded=succeeded, seconds=seconds, done=done, same=len(same - done.keys()), errors=errors)
+        elif (judged := event.get("policyEvent")) is not None:
+            found = Finding(judged["policyName"], _COLOUR.sub("", judged["message"]).strip())
+            findings.add(found)
+            if judged["enforcementLevel"] == "mandatory":
+                errors.append(f"{found.rule}: {found.text}")
+    return Outcome(
+        succeeded=succeeded,
+        seconds=seconds,
+        done=done,
+        same=len(same - done.keys()),
+        errors=errors,
+        findings=findings,
+    )

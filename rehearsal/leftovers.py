@@ -4,13 +4,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from core.errors import FalajError
 from rehearsal.aws import KINDS
-from rehearsal.aws.provider import AwsProvider
+from rehearsal.aws.provider import SEEN, AwsProvider
 from rehearsal.kubernetes.api import Api
 from rehearsal.kubernetes.provider import INVENTED_LABEL
 from rehearsal.protocol import NotFoundError
@@ -61,6 +61,11 @@ def _aggregated(item: Mapping[str, Any]) -> bool:
     """Whether only the controller that sums up roles made it: it may be at it while a role is deleted."""
     managers = {entry["manager"] for entry in item["metadata"].get("managedFields", [])}
     return managers == {"clusterrole-aggregation-controller"}
+
+
+def askable(resources: Iterable[Mapping[str, Any]]) -> list[str]:
+    """URNs of those that AWS told something of when they were made."""
+    return [resource["urn"] for resource in resources if SEEN in resource.get("outputs", {})]
 
 
 def cloud(resources: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> list[str]:

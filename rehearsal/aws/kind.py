@@ -8,6 +8,8 @@ Template = Mapping[str, Any]
 """Parameters of an operation. `{name}` alone stands for a property as it is, in longer text for its text; a text
 that begins with `=` is a JMESPath of all there is: the properties, `id`, `account`, `region`, `autoname` (the
 resource's name made unique) and `answer`, what the operation that made it answered."""
+AFTER = "after"
+"""Of `Kind.tags`: a call of its own gives them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,8 @@ class Kind:
         identifier: Template of the ID.
         renames: Property → parameter, at any depth, where the spelling does not tell.
         ignored: Properties that steer the provider and go to no service.
-        tags: Parameter for tags; `specification:TYPE` in EC2; None where there are none.
+        tags: Parameter for tags of what makes it; `specification:TYPE` in EC2; AFTER where that takes none; None
+            where there are none at all. Later they are changed by `tagging`.
         prepare: Rewrites the properties where spelling cannot.
         after: Further calls that complete it; each is made again where something that it takes changes.
         update: Calls for what `create` took and another operation changes.

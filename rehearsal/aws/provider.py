@@ -16,18 +16,19 @@ from botocore.model import MapShape, StructureShape
 
 from rehearsal.aws import KINDS
 from rehearsal.aws.convert import parameters, violations
-from rehearsal.aws.kind import Kind, Step
+from rehearsal.aws.kind import AFTER, Kind, Step
+from rehearsal.aws.tagging import tagging
 from rehearsal.notes import note
 from rehearsal.protocol import Difference, Found, Made, NotFoundError, Provider, ProviderError, Values, changed, serve
 
 NOT_EMULATED = "checked against AWS's own model alone, since the emulation lacks them"
 UNSEEN = "taken as declared by a refresh, since the emulation does not tell"
-_MADE, _SEEN = "rehearsalMade", "rehearsalSeen"
+_MADE, SEEN = "rehearsalMade", "rehearsalSeen"
 """Outputs of ours: what the service said of a resource when it was last changed, and when it was last looked at."""
 _NOT_EMULATED = re.compile("NotImplemented|not been implemented|Not yet implemented|<title>404 Not Found")
 # Its stubs take no name that is only known while it runs.
 _CLIENT: Any = boto3.client
-_TOLD = {"account", "region", "declared"}
+_TOLD = {"account", "region", "declared", "tagsAll", "tagList"}
 _GONE = re.compile(r"NotFound|NoSuch|NotExist|DoesNotExist|NonExistent|404|InvalidAllocationID|ResourceNotFound")
 
 
@@ -67,9 +68,11 @@ class AwsProvider(Provider):
     def difference(self, kind: str, before: Values, outputs: Values, inputs: Values) -> Difference:
         table = KINDS[kind]
         found = changed(before, inputs)
-        if outputs.get(_MADE) != outputs.get(_SEEN):
-            changeable = table.update or any(step.takes for step in table.after)
-            return Difference(changed={*found, _SEEN}, replaced=() if changeable else [_SEEN], delete_first=True)
+        if table.tags and outputs.get("tagsAll") != self._all_tags(inputs):
+            found.add("tagsAll")
+        if outputs.get(_MADE) != outputs.get(SEEN):
+            changeable = table.tags or table.update or any(step.takes for step in table.after)
+            return Difference(changed={*found, SEEN}, replaced=() if changeable else [SEEN], delete_first=True)
         return Difference(changed=found, replaced=found & set(table.replaced), delete_first=True)
 
     def create(self, kind: str, name: str, inputs: Values) -> Made:
@@ -79,6 +82,8 @@ class AwsProvider(Provider):
         known["answer"] = known["last"] = self._step(table, table.create, known, tags=True)
         identifier = _evaluate(table.identifier, known)
         known["id"] = identifier or self._invented(table, unique)
+        if table.tags == AFTER:
+            self._step(table, tagging(kind, table.service), known)
         for step in table.after:
             if _applies(step, known):
                 known["last"] = self._step(table, step, known)
@@ -94,14 +99,16 @@ class AwsProvider(Provider):
 
     def read(self, kind: str, identifier: str, inputs: Values, outputs: Values) -> Found:
         seen = self.looked(kind, identifier, inputs, outputs)
-        return Found(inputs=inputs, outputs=outputs if seen is None else outputs | {_SEEN: seen})
+        return Found(inputs=inputs, outputs=outputs if seen is None else outputs | {SEEN: seen})
 
     def update(self, kind: str, identifier: str, before: Values, outputs: Values, inputs: Values) -> Values:
         table = KINDS[kind]
         known = outputs | self._known(table, inputs) | {"id": identifier, "outputs": outputs}
-        drifted = outputs.get(_MADE) != outputs.get(_SEEN)
+        drifted = outputs.get(_MADE) != outputs.get(SEEN)
         touched = set(known) if drifted else changed(self._known(table, before), self._known(table, inputs))
         done = set(table.ignored)
+        if table.tags and (drifted or outputs.get("tagsAll") != known["tagsAll"]):
+            self._retag(kind, outputs.get("tagsAll", {}), known)
         for step in [*table.after, *table.update]:
             takes = self._takes(table, step, known)
             if set(takes) & touched and _applies(step, known):
@@ -112,7 +119,17 @@ class AwsProvider(Provider):
             raise ProviderError(
                 f"the rehearsal knows no call that changes {', '.join(sorted(left))} of {kind}: see rehearsal/aws"
             )
-        return self._observed(kind, identifier, inputs, outputs | inputs)
+        more = {"tagsAll": known["tagsAll"]} if table.tags else {}
+        # What the service put into a property beside what was declared stays there.
+        more |= {key: _merged(outputs[key], inputs[key]) for key in table.outputs if isinstance(inputs.get(key), dict)}
+        return self._observed(kind, identifier, inputs, outputs | inputs | more)
+
+    def _retag(self, kind: str, before: Mapping[str, str], known: Values) -> None:
+        gone = sorted(before.keys() - known["tagsAll"].keys())
+        if gone:
+            raise ProviderError(f"the rehearsal takes no tag away, and {kind} has {', '.join(gone)} no more")
+        table = KINDS[kind]
+        self._step(table, tagging(kind, table.service), known)
 
     def delete(self, kind: str, identifier: str, inputs: Values, outputs: Values) -> None:
         table = KINDS[kind]
@@ -133,7 +150,7 @@ class AwsProvider(Provider):
             seen = self.looked(kind, identifier, inputs, outputs)
         except NotFoundError:
             raise ProviderError(f"{kind} {identifier} was made, and the service does not know it") from None
-        return outputs if seen is None else outputs | {_MADE: seen, _SEEN: seen}
+        return outputs if seen is None else outputs | {_MADE: seen, SEEN: seen}
 
     def looked(self, kind: str, identifier: str, inputs: Values, outputs: Values) -> str | None:
         """What the service says of a resource, as JSON; None where it cannot be asked."""
@@ -155,12 +172,16 @@ class AwsProvider(Provider):
     def _known(self, table: Kind, inputs: Values) -> Values:
         """The properties as the steps take them, and what templates may name beside them."""
         prepared = copy.deepcopy(inputs)
-        tags = self._tags | prepared.pop("tags", {})
+        tags = self._all_tags(prepared)
+        prepared.pop("tags", None)
         if table.prepare is not None:
             table.prepare(prepared)
         listed = [{"Key": key, "Value": value} for key, value in tags.items()]
         told = {"account": self._account, "region": self._region, "tagsAll": tags, "tagList": listed}
         return prepared | told | {"declared": sorted(prepared)}
+
+    def _all_tags(self, inputs: Values) -> dict[str, str]:
+        return self._tags | (inputs.get("tags") or {})
 
     def _takes(self, table: Kind, step: Step, known: Values) -> Collection[str]:
         if step.takes is not None:
@@ -177,7 +198,7 @@ class AwsProvider(Provider):
         converted = parameters(target, given, table.renames) if given else {}
         request = {step.nested: converted} if step.nested else converted
         request = _merged(request, _evaluate(step.template, known))
-        if tags and table.tags and known["tagsAll"]:
+        if tags and table.tags not in (None, AFTER) and known["tagsAll"]:
             request |= _tags(table.tags, shape, known["tagsAll"])
         try:
             return _plain(self._call(service, operation, request))

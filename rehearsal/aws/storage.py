@@ -1,6 +1,6 @@
 """S3 and the registry of images."""
 
-from rehearsal.aws.kind import Kind, Read, Step
+from rehearsal.aws.kind import AFTER, Kind, Read, Step
 
 
 def _part(
@@ -40,7 +40,7 @@ KINDS = {
         ),
         identifier="{bucket}",
         ignored=["forceDestroy"],
-        after=[Step(operation="PutBucketTagging", template={"Bucket": "{id}", "Tagging": {"TagSet": "=tagList"}})],
+        tags=AFTER,
         replaced=["bucket", "objectLockEnabled"],
         outputs={
             "arn": "arn:aws:s3:::{bucket}",

@@ -20,7 +20,7 @@ aws = ResourceOptions(
         "aws",
         region="me-central-1",
         allowed_account_ids=[ACCOUNT],
-        default_tags=ProviderDefaultTagsArgs(tags={"owner": "someone"}),
+        default_tags=ProviderDefaultTagsArgs(tags={"owner": settings["governance"]["owner"]}),
     )
 )
 kept = ResourceOptions.merge(aws, ResourceOptions(protect=settings["protect"]))
