@@ -141,8 +141,7 @@ class StackConfig(Model):
     def _production_is_safe(self) -> Self:
         if self.environment != "production":
             return self
-        if not self.protect:
-            raise ValueError("protect is false, and a production stack must not be deleted by mistake: set it to true")
+        # That it is protected is for the policies to ask: one that is to go gets an exception from them, none from here.
         if self.cluster_backup is None:
             raise ValueError("cluster_backup is absent, and a production stack must come back elsewhere: add it")
         if self.admission is None or self.admission.mode != "enforce":

@@ -226,7 +226,6 @@ POOL = {"roles": ["training"], "instance_types": ["g6.xlarge"], "limits": {"cpu"
         ),
         ("smb", "prometheus.routes", [{"kind": "email", "to": "a@example.ae"}], "a route of kind email needs secret"),
         # Production
-        ("smb", "protect", False, "a production stack must not be deleted by mistake"),
         ("smb", "cluster_backup", ..., "must come back elsewhere"),
         ("smb", "admission.mode", "audit", "must refuse what it forbids"),
         ("smb", "substrate.backup", ..., "must be restorable"),
