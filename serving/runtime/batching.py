@@ -2,6 +2,7 @@
 loop runs together, so that an idle server adds no wait and a busy one gathers larger batches by itself."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from serving.runtime.log import InferenceLog, LogWriteError
 from serving.runtime.metrics import Metrics
 from serving.runtime.model import DTYPES, Array, Arrays, Model
 from serving.runtime.outputs import Outputs
+from serving.runtime.resting import Resting
 
 INLINE_SECONDS = 0.004
 """The longest run that may hold the event loop; a longer one goes to a thread."""
@@ -73,7 +75,10 @@ class Batcher:
         self._max_queue_seconds = max_queue_seconds
         self._row_seconds = model.seconds(model.batch_rows) / model.batch_rows
         self._jobs: deque[Job] = deque()
+        self._resting = Resting()
         self._rows = 0
+        self._job_rows = 1.0
+        """Rows of a request, as the last run had them."""
         self._scheduled = False
         self._running = False
 
@@ -86,7 +91,7 @@ class Batcher:
         if self._jobs and (
             self._rows + rows > self._max_queued_rows or self._rows * self._row_seconds > self._max_queue_seconds
         ):
-            raise unavailable(f"the queue of {self._model.name} is full")
+            raise unavailable(f"the queue of {self._model.name} is full", self._resting)
 
     def submit(self, job: Job) -> None:
         """Queue a job.
@@ -109,8 +114,12 @@ class Batcher:
 
     def _run_batch(self) -> None:
         self._scheduled = False
+        if self._running:
+            # An answer in the last turn brought the next request of its client, which scheduled a run of its own.
+            return
         started = time.perf_counter()
         jobs = self._take(started)
+        self._wake()
         if jobs:
             inputs = self._join(jobs)
             faults = self._model.faults(inputs)
@@ -126,7 +135,7 @@ class Batcher:
                 self._busy.begin()
                 future = asyncio.get_running_loop().run_in_executor(self._executor, self._timed_run, inputs)
                 future.add_done_callback(lambda done: self._finish_threaded(jobs, inputs, done))
-        if self._jobs and not self._running:
+        if (self._jobs or self._resting) and not self._running:
             self._schedule()
 
     def _take(self, now: float) -> list[Job]:
@@ -142,7 +151,14 @@ class Batcher:
                 continue
             jobs.append(job)
             rows += job.rows
+        if jobs:
+            self._job_rows = rows / len(jobs)
         return jobs
+
+    def _wake(self) -> None:
+        """Hear so many who rest as half the room is for: the other half is for those who were not refused."""
+        room = min(self._max_queued_rows, self._max_queue_seconds / self._row_seconds) / 2 - self._rows
+        self._resting.wake(math.ceil(room / self._job_rows))
 
     def _join(self, jobs: list[Job]) -> Arrays:
         return tuple(
@@ -185,7 +201,7 @@ class Batcher:
         self._running = False
         self._busy.end()
         self._finish(jobs, inputs, unavailable("the runtime stops") if future.cancelled() else future.result())
-        if self._jobs and not self._scheduled:
+        if (self._jobs or self._resting) and not self._scheduled:
             self._schedule()
 
     def _finish(self, jobs: list[Job], inputs: Arrays, arrays: Arrays | RefusedError) -> None:

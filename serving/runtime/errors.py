@@ -1,6 +1,7 @@
 """Why a request is refused, in terms that every transport translates."""
 
 from core.errors import FalajError
+from serving.runtime.resting import Resting
 
 RETRY_AFTER_S = 1
 GONE = 0.0
@@ -22,12 +23,16 @@ _GRPC_CODES = {
 
 
 class RefusedError(FalajError):
-    """A request that is not answered. `status` is the HTTP status; 503 heals when it is tried again."""
+    """A request that is not answered. `status` is the HTTP status; 503 heals when it is tried again.
 
-    def __init__(self, status: int, reason: str) -> None:
+    `resting` is where a client may be left to rest that was refused for want of room.
+    """
+
+    def __init__(self, status: int, reason: str, resting: Resting | None = None) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.resting = resting
 
     @property
     def grpc_code(self) -> int:
@@ -39,8 +44,8 @@ def invalid(reason: str) -> RefusedError:
     return RefusedError(400, reason)
 
 
-def unavailable(reason: str) -> RefusedError:
-    return RefusedError(503, reason)
+def unavailable(reason: str, resting: Resting | None = None) -> RefusedError:
+    return RefusedError(503, reason, resting)
 
 
 def late(reason: str) -> RefusedError:

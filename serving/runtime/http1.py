@@ -20,6 +20,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from serving.runtime.errors import RETRY_AFTER_S, RefusedError, unavailable
 from serving.runtime.identity import is_identity
 from serving.runtime.listener import Server
+from serving.runtime.resting import Resting
 
 MAX_URL_BYTES = 4 << 10
 MAX_HEADER_BYTES = 32 << 10
@@ -68,6 +69,8 @@ class Exchange:
         """Answer with a reason."""
         head = _JSON + b"retry-after: %d\r\n" % RETRY_AFTER_S if refused.status == 503 else _JSON
         self.respond(refused.status, head, orjson.dumps({"error": refused.reason}))
+        if refused.resting is not None:
+            self._connection.rest(refused.resting)
 
 
 class Handler:
@@ -111,6 +114,9 @@ class Connection(asyncio.Protocol):
         self._deaf = False
         """Whether what still comes is thrown away: the connection ends with the answer to what has come."""
         self._write_paused = False
+        self._resting: Resting | None = None
+        self._rested = 0.0
+        """The moment of the server's clock at which it has rested long enough."""
         self._deadline = server.now + _REQUEST_S
 
     # What asyncio calls.
@@ -122,6 +128,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._server.remove(self)
+        if self._resting is not None:
+            self._resting.remove(self)
         self._deaf = True
         self._waiting.clear()
         self._release()
@@ -282,8 +290,21 @@ class Connection(asyncio.Protocol):
             self._deadline = self._server.now + _REQUEST_S
             transport.close()
 
+    def rest(self, resting: Resting) -> None:
+        """Read no more from a client that was told to come back later, until `resume`."""
+        if self._resting is None and not self._transport.is_closing() and not self._server.draining:
+            self._resting = resting
+            self._rested = self._server.now + RETRY_AFTER_S
+            resting.add(self)
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        self._resting = None
+        self._advance()
+
     def drain(self) -> None:
         """Answers say from now on that the connection closes after them, see `respond`."""
+        self._end_rest()
 
     def close_if_idle(self) -> None:
         if self._current is None and self._arriving is None and not self._waiting:
@@ -293,6 +314,8 @@ class Connection(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         if self._deadline < now:
             self._transport.abort()
+        elif self._rested < now:
+            self._end_rest()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -325,6 +348,11 @@ class Connection(asyncio.Protocol):
         self._deaf = True
         self._take(exchange)
 
+    def _end_rest(self) -> None:
+        if self._resting is not None:
+            self._resting.remove(self)
+            self.resume()
+
     def _release(self) -> None:
         self._server.buffered -= self._size
         self._size = 0
@@ -350,7 +378,7 @@ class Connection(asyncio.Protocol):
                 self._deadline = math.inf
                 self._handler.answer(exchange)
         self._advancing = False
-        if not self._waiting and not self._write_paused and not self._transport.is_closing():
+        if not self._waiting and not self._write_paused and self._resting is None and not self._transport.is_closing():
             self._transport.resume_reading()
 
 

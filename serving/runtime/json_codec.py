@@ -67,6 +67,16 @@ class _Plan:
     tail: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What stood around the only array of numbers of a body."""
+
+    begin: bytes
+    end: bytes
+    query: Query
+    head: TensorHead
+
+
 class Decoder:
     """Decodes the bodies of one version. Not for several threads: the parser's memory is used again."""
 
@@ -75,6 +85,7 @@ class Decoder:
         self._max_rows = max_rows
         self._parser = simdjson.Parser()
         self._plans: dict[bytes, _Plan] = {}
+        self._last: _Frame | None = None
 
     def decode(self, body: bytes, json_length: int | None) -> tuple[Query, list[Array]]:
         """Decode one body: the query, and the arrays that it speaks of.
@@ -86,6 +97,15 @@ class Decoder:
             RefusedError: 400, the body is not a request for this model.
         """
         text, tail = body, b""
+        last = self._last
+        if last is not None and json_length is None and body.startswith(last.begin) and body.endswith(last.end):
+            numbers = body[len(last.begin) : len(body) - len(last.end)]
+            # One list, or rows, whose structure is looked at: else it would be read as if it were one list.
+            if numbers.startswith(b"[[") or (numbers.startswith(b"[") and numbers.count(b"[") == 1):
+                try:
+                    return last.query, [self._numbers(numbers, last.head)]
+                except _NotNumbersError:
+                    pass
         if json_length is not None:
             if json_length > len(body):
                 raise invalid(f"Inference-Header-Content-Length is {json_length}, yet the body has {len(body)} bytes")
@@ -94,6 +114,9 @@ class Decoder:
         plan = self._plans.get(skeleton)
         if plan is None or plan.tail != len(tail):
             plan = self._plan(skeleton, text, len(cuts), len(tail))
+        elif len(cuts) == len(plan.tensors) == 1:
+            begin, _, end = skeleton.partition(b"%d" % _MARK)
+            self._last = _Frame(begin, end, plan.query, plan.tensors[0][0])
         try:
             return plan.query, self._fill(plan, cuts, tail)
         except _NotNumbersError:

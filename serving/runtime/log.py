@@ -40,6 +40,9 @@ _DAY_US = 86_400_000_000
 _RETRY_S = 1.0
 _RECOVER_S = 60.0
 _PROBE_BYTES = 1 << 16
+_NICENESS = 10
+"""Of the log's thread, that a request need not wait for a slice of the processor's time while a segment becomes
+Parquet; where the processor has no time left at all, this still is a tenth of it, several times what the log needs."""
 
 logger = logging.getLogger("falaj.log")
 
@@ -194,6 +197,9 @@ class InferenceLog:
         self._failure = None
 
     def _work(self) -> None:
+        # On Linux a thread's own; it may not be lowered again where the process has more.
+        niceness = max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
         stopping = False
         recovered = -_RECOVER_S
         while True:

@@ -120,6 +120,40 @@ def test_a_full_queue_refuses_and_keeps_what_it_took(model: Counted, tmp_path: P
     assert refused.status == 503
 
 
+def test_clients_that_were_refused_are_heard_again_in_their_order(model: Counted, tmp_path: Path) -> None:
+    heard: list[int] = []
+
+    class Refused:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def resume(self) -> None:
+            heard.append(self.number)
+
+    async def run() -> int:
+        metrics = Metrics(CollectorRegistry())
+        log = InferenceLog(tmp_path / "log", metrics, 1e9, 1 << 30)
+        with ThreadPoolExecutor() as executor:
+            batcher = Batcher(model, log, metrics, executor, 128, 10)
+            futures = [asyncio.get_running_loop().create_future() for _ in range(8)]
+            for future in futures:
+                batcher.submit(Asked(rows(16), future))
+            with pytest.raises(RefusedError) as refused:
+                batcher.check_room(1)
+            assert refused.value.resting is not None
+            for number in range(100):
+                refused.value.resting.add(Refused(number))
+            await futures[0]
+            at_first = len(heard)
+            await asyncio.gather(*futures)
+            while refused.value.resting:
+                await asyncio.sleep(0)
+            return at_first
+
+    assert asyncio.run(run()) == 0
+    assert heard == list(range(100))
+
+
 def test_jobs_that_nobody_waits_for_are_skipped(model: Counted, tmp_path: Path) -> None:
     async def run() -> list[object]:
         metrics = Metrics(CollectorRegistry())

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.runtime import http1
-from serving.runtime.errors import RefusedError
+from serving.runtime.errors import RefusedError, unavailable
 from serving.runtime.http1 import Connection, Exchange, Handler
 from serving.runtime.listener import Limits, Server
+from serving.runtime.resting import Resting
 from tests.serving.conftest import Runtime, publish, running
 
 BODY = json.dumps({"inputs": [{"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [40, 12, 5]}]}).encode()
@@ -263,6 +264,32 @@ def test_many_pipelined_requests_are_no_recursion(opened: Opened) -> None:
     handler.answer = lambda exchange: exchange.respond(200, b"", b"ok")  # type: ignore[method-assign]
     connection.data_received(ask(b"a") * 5000)
     assert wire.written.count(b"HTTP/1.1 200 OK") == 5000
+
+
+@pytest.mark.parametrize("end", ["room", "time", "drain", "gone"])
+def test_a_client_refused_for_want_of_room_rests(opened: Opened, end: str) -> None:
+    connection, wire, handler, server = opened
+    resting = Resting()
+    handler.refused = unavailable("full", resting)
+    server.now = 100.0
+    connection.data_received(ask(b"a") * 2)
+    assert wire.written.count(b"HTTP/1.1 503") == 2
+    assert not wire.reading
+    connection.sweep(100.5)
+    assert not wire.reading
+    if end == "room":
+        resting.wake(1)
+    elif end == "time":
+        connection.sweep(101.1)
+    elif end == "drain":
+        connection.drain()
+    else:
+        connection.connection_lost(None)
+    assert not resting
+    assert wire.reading == (end != "gone")
+    handler.refused = None
+    connection.data_received(ask(b"a"))
+    assert len(handler.seen) == (end != "gone")
 
 
 @pytest.fixture(scope="module")

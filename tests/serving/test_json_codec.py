@@ -89,7 +89,7 @@ KNOWING = Decoder(SPEC, 1024)
 @example(b'{"inputs": [{%b, "data": [1, 2, 3]}], "parameters": {"data": [7[ 8]}}' % HEAD)
 def test_a_cut_body_is_read_as_a_whole_one(body: bytes) -> None:
     whole = read_whole(body)
-    for _ in range(2):
+    for _ in range(3):
         cut = read(KNOWING, body)
         if isinstance(whole, str):
             assert cut == whole
@@ -97,6 +97,37 @@ def test_a_cut_body_is_read_as_a_whole_one(body: bytes) -> None:
             assert not isinstance(cut, str)
             assert cut[0] == whole[0]
             np.testing.assert_array_equal(cut[1][0], whole[1][0])
+
+
+VALUES = st.sampled_from([b"1", b"-2.5e3", b"null", b"true", b'"1"', b"{}", b"7]", b"[8", b""])
+SPACE = st.sampled_from([b"", b" ", b"\n"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(st.lists(VALUES, max_size=4), min_size=1, max_size=3),
+    brackets=st.lists(st.sampled_from([b"", b"["]), min_size=3, max_size=3),
+    spaces=st.lists(SPACE, min_size=4, max_size=4),
+)
+@example([[b"1", b"2"], [b"3", b"4", b"5", b"6"]], [b"[", b"[", b"["], [b" ", b" ", b"", b""])
+@example([[b"1", b"2"], [b"3", b"4", b"5", b"6"]], [b"[", b"[", b"["], [b"", b" ", b"", b""])
+def test_other_values_in_a_known_frame_are_read_as_a_whole_body(
+    rows: list[list[bytes]], brackets: list[bytes], spaces: list[bytes]
+) -> None:
+    frame = b'{"inputs": [{"name": "features", "shape": [2, 3], "datatype": "FP32", "data": %b}]}'
+    decoder = Decoder(SPEC, 1024)
+    for _ in range(2):
+        decoder.decode(frame % b"[1, 2, 3, 4, 5, 6]", None)
+    assert decoder._last is not None
+    opened, closed = brackets[0], b"]" if brackets[0] else b""
+    text = b",".join([brackets[1] + spaces[0] + b",".join(row) + (b"]" if brackets[1] else b"") for row in rows])
+    body = frame % (spaces[1] + opened + spaces[2] + brackets[2] + text + closed + spaces[3])
+    whole, known = read_whole(body), read(decoder, body)
+    if isinstance(whole, str):
+        assert known == whole
+    else:
+        assert not isinstance(known, str)
+        np.testing.assert_array_equal(known[1][0], whole[1][0])
 
 
 def test_a_client_cannot_send_the_mark_of_a_cut() -> None:
