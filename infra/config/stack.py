@@ -141,7 +141,7 @@ class StackConfig(Model):
     def _production_is_safe(self) -> Self:
         if self.environment != "production":
             return self
-        # That it is protected is for the policies to ask: one that is to go gets an exception from them, none from here.
+        # That it is protected is for the policies to ask, which take exceptions: some day a stack is to go.
         if self.cluster_backup is None:
             raise ValueError("cluster_backup is absent, and a production stack must come back elsewhere: add it")
         if self.admission is None or self.admission.mode != "enforce":
