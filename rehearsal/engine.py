@@ -10,10 +10,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from core.errors import FalajError
@@ -77,6 +79,7 @@ class Engine:
         self._project = folder / "project"
         self._logs = folder
         self._runs = 0
+        self._process: subprocess.Popen[bytes] | None = None
         (self._project / "stacks").mkdir(parents=True)
         shutil.copyfile(root / "Pulumi.yaml", self._project / "Pulumi.yaml")
         # The engine writes into the folder of a project, and the repository's is not its to change here.
@@ -99,6 +102,9 @@ class Engine:
             "AWS_ACCESS_KEY_ID": "rehearsal",
             "AWS_SECRET_ACCESS_KEY": "rehearsal",
             "AWS_EC2_METADATA_DISABLED": "true",
+            # moto is never too busy: what it does not answer at once, it does not answer later either.
+            "AWS_RETRY_MODE": "standard",
+            "AWS_MAX_ATTEMPTS": "2",
             "KUBECONFIG": str(servers.kubeconfig),
             FOLDER: str(folder),
         }
@@ -123,10 +129,34 @@ class Engine:
         """Delete everything; with `preview`, look first whether that may be, as the engine does for a person."""
         return self._run("destroy", *([] if preview else ["--skip-preview"]))
 
+    def kill(self) -> None:
+        """Kill the engine that another thread runs, with all that it started, as when a machine loses its power."""
+        if self._process is None:
+            raise EngineError("no engine runs that could be killed")
+        engine = psutil.Process(self._process.pid)
+        for process in [engine, *engine.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def cancel(self) -> None:
+        """Take away the lock of an engine that ended without doing so."""
+        self._command("cancel", self._stack, "--yes")
+
+    def forget(self) -> None:
+        """Look at how everything is, and forget creations of which the state does not know how they ended."""
+        self._command("refresh", "--stack", self._stack, "--yes", "--skip-preview", "--clear-pending-creates")
+
     def resources(self) -> list[dict[str, Any]]:
         """The state: each resource with `urn`, `type`, `id`, `inputs` and `outputs`."""
+        return self._exported("resources")
+
+    def pending(self) -> list[dict[str, Any]]:
+        """What an engine began and did not end: each with `type`, such as `creating`, and `resource`."""
+        return self._exported("pending_operations")
+
+    def _exported(self, key: str) -> list[dict[str, Any]]:
         exported = json.loads(self._command("stack", "export", "--stack", self._stack))
-        found: list[dict[str, Any]] = exported["deployment"].get("resources", [])
+        found: list[dict[str, Any]] = exported["deployment"].get(key, [])
         return found
 
     def _command(self, *arguments: str) -> str:
@@ -151,6 +181,7 @@ class Engine:
             process = subprocess.Popen(
                 [*command, "--event-log", str(events)], cwd=self._project, env=self.environment, stdout=log, stderr=log
             )
+            self._process = process
             stop = threading.Event()
             shown = threading.Thread(target=self._progress, args=(arguments[0], events, started, stop))
             shown.start()
@@ -161,6 +192,7 @@ class Engine:
                 process.wait()
                 raise
             finally:
+                self._process = None
                 stop.set()
                 shown.join()
         found = _outcome(events, code == 0, time.monotonic() - started)

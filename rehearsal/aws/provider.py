@@ -209,7 +209,8 @@ class AwsProvider(Provider):
     def _client(self, service: str) -> Any:
         with self._lock:
             if service not in self._clients:
-                config = Config(retries={"total_max_attempts": 2}, max_pool_connections=20)
+                # How often a call is tried again is up to the environment, as for the real provider.
+                config = Config(max_pool_connections=20)
                 self._clients[service] = _CLIENT(service, region_name=self._region, config=config)
             return self._clients[service]
 
