@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import yaml
 
+from rehearsal.kubernetes.transport import Transport
 from rehearsal.protocol import NotFoundError, ProviderError
 
 Manifest = dict[str, Any]
@@ -31,9 +32,12 @@ class Api:
         self._http = httpx.Client(
             base_url=cluster["server"],
             headers={"Authorization": f"Bearer {user['token']}"},
-            verify=ssl.create_default_context(cafile=cluster["certificate-authority"]),
             timeout=_TIMEOUT_SECONDS,
-            limits=httpx.Limits(max_connections=32),
+            transport=Transport(
+                verify=ssl.create_default_context(cafile=cluster["certificate-authority"]),
+                limits=httpx.Limits(max_connections=32),
+                trust_env=False,
+            ),
             trust_env=False,
         )
         self._kinds: dict[str, dict[str, dict[str, Any]]] = {}
