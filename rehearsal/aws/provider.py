@@ -140,6 +140,11 @@ class AwsProvider(Provider):
             except NotFoundError:
                 continue
 
+    def identifier(self, kind: str, inputs: Values) -> str:
+        """The ID, where the inputs alone tell it; empty where the service or chance does."""
+        template = KINDS[kind].identifier
+        return "" if "autoname" in template else str(_evaluate(template, self._known(KINDS[kind], inputs)) or "")
+
     def _invented(self, table: Kind, unique: str) -> str:
         """An ID like those that the service gives, where the emulation gave none."""
         is_arn = table.identifier.lower().endswith("arn")
