@@ -31,6 +31,8 @@ _PLUGINS = {
 _CHANGES = ("create", "update", "delete", "replace")
 _COLOUR = re.compile(r"<\{%[^%]*%\}>")
 _REPORT_SECONDS = 5
+_SHOWN = 500
+"""Characters of the end of a log that an error has."""
 _ENDED, _SAID, _JUDGED = b'"resOutputsEvent":', b'"diagnosticEvent":', b'"policyEvent":'
 
 
@@ -197,7 +199,8 @@ class Engine:
                 shown.join()
         found = _outcome(events, code == 0, time.monotonic() - started)
         if code != 0 and not found.errors:
-            found.errors.append(f"the engine ended with {code}, see {events.with_suffix('.log')}")
+            said = events.with_suffix(".log").read_text().strip()
+            found.errors.append(f"the engine ended with {code}: {said[-_SHOWN:]}")
         return found
 
     def _progress(self, what: str, events: Path, started: float, stop: threading.Event) -> None:
