@@ -220,11 +220,24 @@ def _run(
         # An error leaves at once: the SDK's own runner would first wait for outputs that nothing resolves any more.
         program()
         root._finish()
+        await _settled()
         await runtime.wait_for_rpcs()
 
     # The SDK keeps what it knows of a run in context variables: a context of its own leaves the caller's alone.
     contextvars.copy_context().run(asyncio.run, main())
     return recorder.graph(symbols), recorder.faults()
+
+
+async def _settled() -> None:
+    """Wait for all that the program began, or for the first of it that fails; what failed, the SDK then raises.
+
+    The SDK's own waiting looks at every outstanding output again whenever one is there.
+    """
+    own = asyncio.current_task()
+    while pending := asyncio.all_tasks() - {own}:
+        done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+        if any(task.cancelled() or task.exception() is not None for task in done):
+            return
 
 
 def _is_encrypted(value: object) -> bool:
