@@ -1,12 +1,15 @@
 """All resources of a stack, found by type and by what they refer to."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from typing import Any
 
 from policies.model import SYMBOL, Resource, is_unknown, leaves
+from policies.selectors import Selectors
 from policies.settings import Settings
+
+Keys = Callable[[Resource], Iterable[Hashable]]
 
 
 class Graph:
@@ -26,6 +29,12 @@ class Graph:
         self._by_type: dict[str, list[Resource]] = {}
         for resource in self.resources:
             self._by_type.setdefault(resource.type, []).append(resource)
+        self._indexes: dict[tuple[str, Keys], dict[Hashable, list[Resource]]] = {}
+        self._selectors: dict[tuple[str, str], Selectors] = {}
+
+    def __reduce__(self) -> tuple[type["Graph"], tuple[tuple[Resource, ...], Settings, date]]:
+        """What is found out on the way is found out again elsewhere."""
+        return Graph, (self.resources, self.settings, self.today)
 
     def of(self, *types: str) -> list[Resource]:
         """Resources of the given types, sorted by URN; a type that ends in `*` stands for all that begin so."""
@@ -81,6 +90,22 @@ class Graph:
     def named(self, kind: str, key: str, value: Any) -> list[Resource]:
         """Resources of a type whose input `key` is `value`."""
         return [resource for resource in self.of(kind) if resource.inputs.get(key) == value]
+
+    def found(self, kind: str, by: Keys, key: Hashable) -> Sequence[Resource]:
+        """Resources of a type for which `by`, a function of a module, gives `key` among others."""
+        index = self._indexes.get((kind, by))
+        if index is None:
+            index = self._indexes[kind, by] = {}
+            for resource in self.of(kind):
+                for one in dict.fromkeys(by(resource)):
+                    index.setdefault(one, []).append(resource)
+        return index.get(key, ())
+
+    def selecting(self, kind: str, at: str, namespace: str | None, labels: object) -> Iterator[Resource]:
+        """Objects of a type whose selector, the key `at` of their `spec`, selects a pod of a namespace."""
+        if (kind, at) not in self._selectors:
+            self._selectors[kind, at] = Selectors(self.of(kind), at)
+        return self._selectors[kind, at].of(namespace, labels)
 
     def attached(self, target: Resource, kind: str, key: str) -> list[Resource]:
         """Resources of a type that belong to `target`: their `key` refers to it, or spells its physical name."""

@@ -150,3 +150,13 @@ class Rule:
     controls: tuple[str, ...]
     judge: Judge
     known_as: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[Callable[[str], "Rule"], tuple[str]]:
+        """Another process has the same rules: their ids are enough there."""
+        return _named, (self.id,)
+
+
+def _named(name: str) -> Rule:
+    from policies.rules import BY_ID
+
+    return BY_ID[name]

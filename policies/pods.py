@@ -1,6 +1,6 @@
 """Pods, wherever a Kubernetes object holds one: in itself, in a template, in a model's predictor."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,11 +102,21 @@ def pods(resource: Resource) -> list[Pod]:
 
 def account(resource: Resource, pod: Pod, graph: Graph) -> Resource | None:
     """The service account of a pod, where the graph has it."""
-    for one in graph.of("kubernetes:core/v1:ServiceAccount"):
-        metadata = one.inputs.get("metadata") or {}
-        if metadata.get("name") == pod.spec.get("serviceAccountName") and namespace(one) == namespace(resource):
-            return one
-    return None
+    key = namespace(resource), str(pod.spec.get("serviceAccountName"))
+    return next(iter(graph.found("kubernetes:core/v1:ServiceAccount", _itself, key)), None)
+
+
+def _itself(resource: Resource) -> Iterator[tuple[str | None, str]]:
+    yield namespace(resource), str((resource.inputs.get("metadata") or {}).get("name"))
+
+
+def of_namespace(kind: str, name: object, graph: Graph) -> Sequence[Resource]:
+    """Objects of a type in a namespace."""
+    return graph.found(kind, _home, name if isinstance(name, str) else None)
+
+
+def _home(resource: Resource) -> Iterator[str | None]:
+    yield namespace(resource)
 
 
 def namespace(resource: Resource) -> str | None:

@@ -7,20 +7,19 @@ dependencies are not ours.
 """
 
 import argparse
-import copy
 import json
-import resource
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmarks.policies.timing import timed
 from falaj.commands.plan import GOLDENS
 
+NAME = "app.kubernetes.io/name"
 KINDS = (
     "Deployment",
     "Service",
@@ -39,26 +38,30 @@ def service() -> list[dict[str, Any]]:
     return sorted(named, key=lambda one: KINDS.index(one["kind"]))
 
 
+def _labelled(index: int) -> Callable[[Any], Any]:
+    """Gives each label of the service's name, and each selector of it, the number of the copy."""
+
+    def labelled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: f"{item}-{index}" if key == NAME and isinstance(item, str) else labelled(item)
+                for key, item in value.items()
+            }
+        return [labelled(item) for item in value] if isinstance(value, list) else value
+
+    return labelled
+
+
 def manifest(count: int) -> str:
-    """At least `count` objects; every tenth Deployment is privileged."""
+    """At least `count` objects, each service with labels of its own; every tenth Deployment is privileged."""
     base, objects = service(), []
     for index in range(-(-count // len(base))):
-        for one in copy.deepcopy(base):
+        for one in map(_labelled(index), base):
             one["metadata"]["name"] += f"-{index}"
             if one["kind"] == "Deployment" and index % 10 == 0:
                 one["spec"]["template"]["spec"]["containers"][0]["securityContext"]["privileged"] = True
             objects.append(one)
     return yaml.dump_all(objects, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
-
-
-def timed(command: list[str]) -> tuple[float, float, str]:
-    """Wall seconds, CPU seconds, and what it wrote."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if not done.stdout.strip():
-        raise SystemExit(f"{command[0]} wrote nothing: {done.stderr[-500:]}")
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
 
 
 def main() -> None:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core.errors import ConfigError
 from falaj import console
 from falaj.environment import ROOT
+from falaj.parallel import side_by_side
 
 if TYPE_CHECKING:
     from policies.outcome import Outcome
@@ -46,9 +47,10 @@ def check(
         raise ConfigError(
             "name stacks or files, or pass --all: `falaj check prod`, `falaj check pipelines/training.yaml`"
         )
-    wanted = _stacks() if every else subjects or []
-    plans = _plans([one for one in wanted if not Path(one).suffix])
-    outcomes = [examined(one, stack, plan=plans.get(one)) for one in wanted]
+    wanted = every_stack() if every else subjects or []
+    stacks = [one for one in wanted if not _is_file(one)]
+    found = dict(zip(stacks, side_by_side(examined, stacks), strict=True))
+    outcomes = [examined(one, stack) if _is_file(one) else found[one] for one in wanted]
     text = _written(outcomes, form)
     if output is not None:
         output.write_text(text)
@@ -59,34 +61,18 @@ def check(
         raise typer.Exit(1)
 
 
-def _plans(stacks: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The plans of several stacks as plain data."""
-    if len(stacks) < 2:
-        return {}
-    from falaj.commands.plan import graphs
-
-    return {found.stack: found.document() for found in graphs(stacks)}
+def _is_file(subject: str) -> bool:
+    return bool(Path(subject).suffix)
 
 
-def planned(stack: str) -> dict[str, Any]:
-    """The plan of a stack as plain data."""
-    from falaj.commands.plan import graph
-
-    return graph(stack).document()
-
-
-def examined(
-    subject: str, stack: str | None = None, today: date | None = None, plan: dict[str, Any] | None = None
-) -> "Outcome":
+def examined(subject: str, stack: str | None = None, today: date | None = None) -> "Outcome":
     """Check one stack, or one file as part of a stack.
-
-    Args:
-        plan: Of the stack, where it is made already.
 
     Raises:
         ConfigError: There is no such stack, its file is invalid, or an exception is.
         DataError: The file cannot be read; the message names the line.
     """
+    from falaj.commands.plan import graph
     from infra.config import KEY
     from infra.plan import read_stack
     from policies.documents import contracts, file_graph, read_plan, stack_graph
@@ -96,16 +82,17 @@ def examined(
 
     day = today or date.today()
     exceptions = read_exceptions(ROOT / "exceptions")
-    if Path(subject).suffix:
+    if _is_file(subject):
         section = read_stack(ROOT, stack)[f"falaj:{KEY}"] if stack else None
         settings = read_settings(section, stack) if stack else Settings()
         return examine(subject, file_graph(Path(subject), settings, day), [])
     section = read_stack(ROOT, subject)[f"falaj:{KEY}"]
-    resources = read_plan(plan or planned(subject))
+    resources = read_plan(graph(subject).document())
     return examine(subject, stack_graph(subject, resources, section, contracts(ROOT), day), exceptions)
 
 
-def _stacks() -> list[str]:
+def every_stack() -> list[str]:
+    """Names of the stacks that have a file."""
     from infra.plan import stacks
 
     return stacks(ROOT)
@@ -121,6 +108,7 @@ def _list() -> None:
 def _written(outcomes: Sequence["Outcome"], form: Format) -> str:
     from policies.report.junit import junit
     from policies.report.sarif import sarif
+    from policies.report.text import text
 
     match form:
         case Format.JSON:
@@ -130,30 +118,4 @@ def _written(outcomes: Sequence["Outcome"], form: Format) -> str:
         case Format.JUNIT:
             return junit(outcomes)
         case _:
-            return "".join(_text(outcome) for outcome in outcomes)
-
-
-def _text(outcome: "Outcome") -> str:
-    from policies.engine import Status
-    from policies.outcome import remedy
-
-    lines: list[str] = []
-    for one in outcome.of(Status.FAIL):
-        mark = "" if outcome.level(one) == "mandatory" else ", advisory"
-        place = f" ({one.resource.place})" if one.resource.place else ""
-        lines.append(f"{outcome.subject}: {one.rule.id} [{one.rule.severity}{mark}]: {one.rule.title}")
-        lines.append(f"  {one.resource.type}::{one.resource.name}{place}")
-        lines += [f"  {message}" for message in one.messages]
-        lines.append(f"  → {remedy(outcome, one)}")
-    for one in outcome.of(Status.UNKNOWN):
-        lines.append(f"{outcome.subject}: {one.rule.id} [not known]: {one.resource.name}: {'; '.join(one.messages)}")
-    lines += [f"{outcome.subject}: {problem}" for problem in outcome.problems]
-    counts = {status: len(outcome.of(status)) for status in Status}
-    rules = len({one.rule.id for one in outcome.judgements})
-    lines.append(
-        f"{outcome.subject}: {'FAILED' if outcome.failed else 'passed'}: {rules} rules on {outcome.graph.size} "
-        "resources: "
-        f"{counts[Status.PASS]} pass, {counts[Status.FAIL]} fail, {counts[Status.EXCEPTED]} excepted, "
-        f"{counts[Status.UNKNOWN]} not known"
-    )
-    return "\n".join(lines) + "\n"
+            return "".join(text(outcome) for outcome in outcomes)

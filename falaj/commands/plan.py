@@ -1,13 +1,11 @@
 """`falaj plan`: what a stack would create, without an engine, an account or a network."""
 
 import gc
-import multiprocessing
 import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ import typer
 from core.errors import ConfigError, PlanError
 from falaj import console
 from falaj.environment import ROOT
+from falaj.parallel import side_by_side
 from tools.build import BIN
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def plan(
         raise ConfigError("name one stack, or pass --all: the stacks are " + ", ".join(stacks(ROOT)))
     # This process ends before its garbage would matter.
     gc.disable()
-    planned = graphs(stacks(ROOT) if stack is None else [stack], twice=write_goldens)
+    planned = side_by_side(partial(graph, twice=write_goldens), stacks(ROOT) if stack is None else [stack])
     if write_goldens:
         GOLDENS.mkdir(parents=True, exist_ok=True)
         for found in planned:
@@ -54,21 +53,6 @@ def plan(
     else:
         for found in planned:
             _show(found)
-
-
-def graphs(stacks: Sequence[str], *, twice: bool = False) -> "list[Graph]":
-    """The graphs of several stacks, made side by side.
-
-    Raises:
-        ConfigError: A stack's file is invalid.
-        PlanError: A graph has faults.
-    """
-    if len(stacks) < 2:
-        return [graph(stack, twice=twice) for stack in stacks]
-    # A fresh interpreter each: a copy of this one would share its threads' locks.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(len(stacks), os.cpu_count() or 1), context, gc.disable) as pool:
-        return list(pool.map(partial(graph, twice=twice), stacks))
 
 
 def graph(stack: str, root: Path = ROOT, *, twice: bool = False) -> "Graph":

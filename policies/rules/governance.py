@@ -1,5 +1,6 @@
 """What is not technical: who answers, what was assessed, what it may cost, and that it goes on."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from policies import pods
@@ -219,24 +220,27 @@ def _spare(resource: Resource, graph: Graph) -> Faults:
     """In production a server has more than one pod, by itself or by its autoscaler."""
     metadata = resource.inputs.get("metadata") or {}
     replicas = (resource.inputs.get("spec") or {}).get("replicas")
-    for scaler in graph.of("kubernetes:autoscaling/v2:HorizontalPodAutoscaler"):
-        target = (scaler.inputs.get("spec") or {}).get("scaleTargetRef") or {}
-        if target.get("name") == metadata.get("name") and pods.namespace(scaler) == pods.namespace(resource):
-            replicas = (scaler.inputs.get("spec") or {}).get("minReplicas", 1)
+    key = pods.namespace(resource), str(metadata.get("name"))
+    for scaler in graph.found("kubernetes:autoscaling/v2:HorizontalPodAutoscaler", _scaled, key):
+        replicas = (scaler.inputs.get("spec") or {}).get("minReplicas", 1)
     if int(1 if replicas is None else replicas) < 2:
         yield "there is one of it: while it restarts, no one answers"
     if ((resource.inputs.get("spec") or {}).get("strategy") or {}).get("type") == "Recreate":
         yield "all of it stops before the next version starts: its strategy is Recreate"
 
 
+def _scaled(scaler: Resource) -> Iterator[tuple[str | None, str]]:
+    target = (scaler.inputs.get("spec") or {}).get("scaleTargetRef") or {}
+    yield pods.namespace(scaler), str(target.get("name"))
+
+
 def _disruption(resource: Resource, graph: Graph) -> Faults:
     found = ((resource.inputs.get("spec") or {}).get("template") or {}).get("metadata") or {}
-    labels = found.get("labels") or {}
-    for budget in graph.of("kubernetes:policy/v1:PodDisruptionBudget"):
-        selector = ((budget.inputs.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
-        same = pods.namespace(budget) == pods.namespace(resource)
-        if same and selector and all(labels.get(key) == value for key, value in selector.items()):
-            return
+    budgets = graph.selecting(
+        "kubernetes:policy/v1:PodDisruptionBudget", "selector", pods.namespace(resource), found.get("labels")
+    )
+    if any(budget.has("spec.selector") for budget in budgets):
+        return
     yield "no PodDisruptionBudget: a drain of nodes may stop all of it at once"
 
 

@@ -12,6 +12,7 @@ from policies.graph import Graph
 from policies.model import Faults, Judge, Resource, Rule, Severity, is_unknown
 
 _HIGH, _CRITICAL, _MEDIUM, _LOW = Severity.HIGH, Severity.CRITICAL, Severity.MEDIUM, Severity.LOW
+_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 _WORLD = ("0.0.0.0/0", "::/0")
 _RULES = (
     "aws:ec2/securityGroup:SecurityGroup",
@@ -273,12 +274,10 @@ def _selected(resource: Resource, graph: Graph) -> Faults:
     mine = (resource.inputs.get("spec") or {}).get("template") or {}
     found = (mine.get("metadata") or {}).get("labels") or {}
     directions: set[str] = set()
-    for policy in graph.of("kubernetes:networking.k8s.io/v1:NetworkPolicy"):
-        selector = policy.inputs.get("spec") or {}
-        wanted = (selector.get("podSelector") or {}).get("matchLabels") or {}
-        exact = not (selector.get("podSelector") or {}).get("matchExpressions")
-        if pods.namespace(policy) == space and exact and all(found.get(key) == value for key, value in wanted.items()):
-            directions |= set(selector.get("policyTypes") or ("Ingress",))
+    for policy in graph.selecting(_POLICY, "podSelector", space, found):
+        directions |= set((policy.inputs.get("spec") or {}).get("policyTypes") or ("Ingress",))
+        if directions >= {"Ingress", "Egress"}:
+            return
     for direction in ("Ingress", "Egress"):
         if direction not in directions:
             yield f"no NetworkPolicy limits its {direction.lower()}"
@@ -287,9 +286,9 @@ def _selected(resource: Resource, graph: Graph) -> Faults:
 def _namespace_default(resource: Resource, graph: Graph) -> Faults:
     name = (resource.inputs.get("metadata") or {}).get("name")
     directions: set[str] = set()
-    for policy in graph.of("kubernetes:networking.k8s.io/v1:NetworkPolicy"):
+    for policy in pods.of_namespace(_POLICY, name, graph):
         selector = policy.inputs.get("spec") or {}
-        if pods.namespace(policy) == name and not selector.get("podSelector"):
+        if not selector.get("podSelector"):
             directions |= set(selector.get("policyTypes") or ("Ingress",))
     # What controllers of third parties talk to is theirs to know; pods that people start are held.
     people = pods.label(resource, "falaj.ae/tenant") == "true"

@@ -277,11 +277,14 @@ def _backends(route: Resource) -> Iterator[Mapping[str, Any]]:
 
 def _limited(route: Resource, graph: Graph, what: str) -> bool:
     """Whether a policy on the route says how much of its service it takes."""
-    for policy in graph.of(_LIMITS):
-        targets = [str(one.get("name")) for one in policy.each("spec.targetRefs") if isinstance(one, Mapping)]
-        if _name(route) in targets and pods.namespace(policy) == pods.namespace(route) and policy.has(f"spec.{what}"):
-            return True
-    return False
+    found = graph.found(_LIMITS, _limits_of, (pods.namespace(route), _name(route)))
+    return any(policy.has(f"spec.{what}") for policy in found)
+
+
+def _limits_of(policy: Resource) -> Iterator[tuple[str | None, str]]:
+    for one in policy.each("spec.targetRefs"):
+        if isinstance(one, Mapping):
+            yield pods.namespace(policy), str(one.get("name"))
 
 
 def _request_rate(resource: Resource, graph: Graph) -> Faults:

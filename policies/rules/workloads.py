@@ -203,16 +203,15 @@ def _token(resource: Resource, graph: Graph) -> Faults:
 
 def _bound(resource: Resource, pod: Pod, graph: Graph) -> bool:
     """Whether a binding gives the pod's service account rights in the cluster."""
-    for kind in ("RoleBinding", "ClusterRoleBinding"):
-        for binding in graph.of(f"kubernetes:rbac.authorization.k8s.io/v1:{kind}"):
-            for subject in binding.inputs.get("subjects") or ():
-                if (
-                    isinstance(subject, Mapping)
-                    and subject.get("name") == pod.spec.get("serviceAccountName")
-                    and subject.get("namespace") == pods.namespace(resource)
-                ):
-                    return True
-    return False
+    key = pods.namespace(resource), str(pod.spec.get("serviceAccountName"))
+    kinds = ("RoleBinding", "ClusterRoleBinding")
+    return any(graph.found(f"kubernetes:rbac.authorization.k8s.io/v1:{kind}", _subjects, key) for kind in kinds)
+
+
+def _subjects(binding: Resource) -> Iterator[tuple[object, str]]:
+    for subject in binding.inputs.get("subjects") or ():
+        if isinstance(subject, Mapping):
+            yield subject.get("namespace"), str(subject.get("name"))
 
 
 def _plain_secret(container: Container, _pod: Pod) -> Faults:
@@ -256,7 +255,7 @@ def _quota(resource: Resource, graph: Graph) -> Faults:
         return
     name = (resource.inputs.get("metadata") or {}).get("name")
     for kind, what in (("ResourceQuota", "quota"), ("LimitRange", "defaults")):
-        if not any(pods.namespace(one) == name for one in graph.of(f"kubernetes:core/v1:{kind}")):
+        if not pods.of_namespace(f"kubernetes:core/v1:{kind}", name, graph):
             yield f"people start pods in it, and it has no {what}"
 
 

@@ -1,6 +1,7 @@
 """The report: complete in both languages, reproducible, signed, and in the forms that tools read."""
 
 import json
+import pickle
 import re
 import subprocess
 import uuid
@@ -12,8 +13,10 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from typer.testing import CliRunner
 
 from core.errors import ConfigError
+from falaj.cli import app
 from policies.catalogue import LANGUAGES, controls, evidence, frameworks, selected
 from policies.exceptions import read_exceptions
 from policies.outcome import Outcome, examine
@@ -169,6 +172,35 @@ def test_the_signature_is_what_openssl_verifies(tmp_path: Path) -> None:
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     (tmp_path / "SHA256SUMS").write_bytes(sums.replace(b"a\n", b"b\n"))
     assert subprocess.run(verify, cwd=tmp_path, check=False, capture_output=True).returncode != 0
+
+
+def test_the_command_checks_and_writes_all_of_it(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["compliance", "local", "--output", str(tmp_path), "--date", "2026-11-21"])
+    assert result.exit_code == 0, result.output
+    assert "local: passed: " in result.stdout
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "SHA256SUMS",
+        "assessment-results.oscal.json",
+        "findings.junit.xml",
+        "findings.sarif",
+        "report.ar.html",
+        "report.en.html",
+    }
+    subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_one_stack_is_named_or_all(tmp_path: Path) -> None:
+    for arguments in ([], ["local", "--all"]):
+        result = CliRunner().invoke(app, ["compliance", *arguments, "--output", str(tmp_path)])
+        assert isinstance(result.exception, ConfigError)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_process_finds_the_same_in_it(outcome: Outcome) -> None:
+    moved = pickle.loads(pickle.dumps(outcome))  # noqa: S301 - our own
+    assert moved.judgements == outcome.judgements
+    assert all(ours.rule is theirs.rule for ours, theirs in zip(outcome.judgements, moved.judgements, strict=True))
+    assert page(moved, "en") == page(outcome, "en")
 
 
 def test_a_key_that_cannot_sign_is_an_error_with_its_remedy(tmp_path: Path) -> None:
