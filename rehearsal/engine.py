@@ -20,7 +20,6 @@ import yaml
 
 from core.errors import FalajError
 from rehearsal.notes import FOLDER
-from rehearsal.servers import Servers
 from tools.engine import engine_environment
 
 _PLUGINS = {
@@ -75,8 +74,10 @@ class Outcome:
 class Engine:
     """A stack of the rehearsal's own, in a folder of its own, from the program as it lies in the repository."""
 
-    def __init__(self, root: Path, stack: str, folder: Path, servers: Servers, say: Callable[[str], None]) -> None:
-        """`say` is given a line of progress now and then."""
+    def __init__(
+        self, root: Path, stack: str, folder: Path, say: Callable[[str], None], environment: Mapping[str, str]
+    ) -> None:
+        """`say` is given a line of progress now and then; `environment` tells the engine's children where all is."""
         self._stack, self._say = stack, say
         self._project = folder / "project"
         self._logs = folder
@@ -88,10 +89,12 @@ class Engine:
         (self._project / "__main__.py").symlink_to(root / "__main__.py")
         plugins, state = folder / "bin", folder / "state"
         state.mkdir()
-        environment = engine_environment(self._project)
-        self.substitutes = _substitutes(plugins, root, environment["PATH"])
-        self.environment = environment | {
-            "PATH": f"{plugins}{os.pathsep}{environment['PATH']}",
+        engine = engine_environment(self._project)
+        self.substitutes = _substitutes(plugins, root, engine["PATH"])
+        self.environment = {
+            **engine,
+            **environment,
+            "PATH": f"{plugins}{os.pathsep}{engine['PATH']}",
             "PULUMI_BACKEND_URL": f"file://{state}",
             # The engine writes the whole state after each resource, which takes most of the time where definitions
             # of charts are in it; a rehearsal that is cut off begins anew.
@@ -100,14 +103,6 @@ class Engine:
             "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS": "true",
             # Without it the engine writes no log of events.
             "PULUMI_DEBUG_COMMANDS": "true",
-            "AWS_ENDPOINT_URL": servers.aws,
-            "AWS_ACCESS_KEY_ID": "rehearsal",
-            "AWS_SECRET_ACCESS_KEY": "rehearsal",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            # moto is never too busy: what it does not answer at once, it does not answer later either.
-            "AWS_RETRY_MODE": "standard",
-            "AWS_MAX_ATTEMPTS": "2",
-            "KUBECONFIG": str(servers.kubeconfig),
             FOLDER: str(folder),
         }
 

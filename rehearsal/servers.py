@@ -4,7 +4,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from core.errors import ConfigError, FalajError
+from rehearsal.ports import free_ports
 
 _START_SECONDS = 90
 _STOP_SECONDS = 10
@@ -38,6 +38,20 @@ class Servers:
 
     aws: str
     kubeconfig: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells the engine's providers where they are."""
+        return {
+            "AWS_ENDPOINT_URL": self.aws,
+            "AWS_ACCESS_KEY_ID": "rehearsal",
+            "AWS_SECRET_ACCESS_KEY": "rehearsal",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            # moto is never too busy: what it does not answer at once, it does not answer later either.
+            "AWS_RETRY_MODE": "standard",
+            "AWS_MAX_ATTEMPTS": "2",
+            "KUBECONFIG": str(self.kubeconfig),
+        }
 
 
 @contextmanager
@@ -112,7 +126,7 @@ def _cluster(folder: Path, path: str) -> Iterator[Path]:
     _write(signing, _key())
     token = secrets.token_hex(16)
     _write(keys / "tokens.csv", f"{token},rehearsal,rehearsal,system:masters\n".encode())
-    etcd, peers, port = _ports(3)
+    etcd, peers, port = free_ports(3)
     stored, heard = f"http://127.0.0.1:{etcd}", f"http://127.0.0.1:{peers}"
     etcd_command = [
         _found("etcd", path),
@@ -198,14 +212,6 @@ def _key() -> bytes:
 def _write(file: Path, content: bytes) -> None:
     file.touch(mode=0o600)
     file.write_bytes(content)
-
-
-def _ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for taken in sockets:
-            taken.bind(("127.0.0.1", 0))
-        return [taken.getsockname()[1] for taken in sockets]
 
 
 def _ready(server: "subprocess.Popen[str]", url: str, authority: Path, token: str, log: Path) -> None:

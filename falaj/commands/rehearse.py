@@ -1,57 +1,100 @@
-"""`falaj rehearse`: a stack from nothing to destroyed, without an account."""
+"""`falaj rehearse`: stacks from nothing to destroyed, without an account."""
 
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import ConfigError, FalajError
 from falaj import console, environment
+from falaj.environment import ROOT
 from tools.build import BIN, ensure
 
 if TYPE_CHECKING:
-    from rehearsal.sequence import Report
+    from rehearsal.policies import Policies
+    from rehearsal.steps import Report
+
+_PACK = ROOT / "policies" / "pack"
+_COLUMNS = ("create", "update", "replace", "delete", "same")
 
 
 def rehearse(
-    stack: Annotated[str, typer.Argument(help="Name of the stack: that of stacks/Pulumi.<stack>.yaml.")],
+    stacks: Annotated[
+        list[str] | None, typer.Argument(help="Names of stacks: those of stacks/Pulumi.<stack>.yaml.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Rehearse every stack, one after another.")] = False,
+    policies: Annotated[bool, typer.Option(help="Let the policy pack judge too, where it has its environment.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Bring a stack up, change it, repair it and destroy it: the real engine, an emulated AWS, a real API server."""
-    from rehearsal.sequence import rehearse as run
+    """Bring stacks up, change, repair and destroy them: the real engine, an emulated AWS, a real API server."""
+    from infra.plan import stacks as known
 
+    if bool(stacks) == every:
+        raise ConfigError("name stacks, or pass --all: `falaj rehearse smb`")
     for group in ("engine", "rehearsal"):
         ensure(group)
-    path = os.pathsep.join([str(Path(sys.prefix) / "bin"), str(BIN), os.environ.get("PATH", os.defpath)])
-    os.environ["PATH"] = path
-    started = time.monotonic()
-    report = run(stack, environment.home() / "rehearsal", path, console.say)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.prefix) / "bin"), str(BIN), os.environ.get("PATH", os.defpath)])
+    summaries = [_summary(stack, policies, as_json) for stack in (known(ROOT) if every else stacks or [])]
     if as_json:
-        console.result(
-            {
-                "stack": report.stack,
-                "seconds": round(time.monotonic() - started, 1),
-                "stages": [
-                    {"name": stage.name, "seconds": round(stage.seconds, 1), "counts": stage.counts}
-                    for stage in report.stages
-                ],
-                "substitutes": report.substitutes,
-                "notes": report.notes,
-            }
-        )
+        console.result(summaries)
+    elif len(summaries) > 1:
+        rows = [
+            [each["stack"], str(each.get("resources", "")), f"{each['seconds']:.0f}", each.get("failed", "passed")]
+            for each in summaries
+        ]
+        console.table(["stack", "resources", "seconds", ""], rows)
+    if any("failed" in each for each in summaries):
+        raise typer.Exit(1)
+
+
+def _summary(stack: str, policies: bool, as_json: bool) -> dict[str, Any]:
+    """Rehearse one stack; what went wrong with it is said at once, and those after it are rehearsed all the same."""
+    from rehearsal.sequence import rehearse as run
+
+    console.say(f"{stack}:")
+    started = time.monotonic()
+    summary: dict[str, Any] = {"stack": stack}
+    try:
+        judged = _policies(stack) if policies and (_PACK / ".venv").is_dir() else None
+        report = run(stack, environment.home() / "rehearsal", os.environ["PATH"], console.say, policies=judged)
+    except FalajError as error:
+        console.err.print(f"error: {error}", soft_wrap=True, markup=False)
+        summary["failed"] = str(error).partition("\n")[0]
     else:
-        _show(report)
+        summary |= {"resources": report.stages[0].counts.get("create", 0)} | asdict(report)
+        if not as_json:
+            _show(report)
+    return summary | {"seconds": round(time.monotonic() - started, 1)}
+
+
+def _policies(stack: str) -> "Policies":
+    """The pack, and what the check without an engine finds."""
+    from falaj.commands.check import examined
+    from policies.engine import Status
+    from policies.outcome import remedy
+    from rehearsal.engine import Finding
+    from rehearsal.policies import Policies
+
+    outcome = examined(stack)
+    expected = {
+        Finding(
+            one.rule.id, f"{one.resource.type}::{one.resource.name}: {'; '.join(one.messages)}. {remedy(outcome, one)}"
+        )
+        for one in outcome.of(Status.FAIL)
+    }
+    return Policies(pack=_PACK / "run", expected=expected)
 
 
 def _show(report: "Report") -> None:
-    columns = ("create", "update", "replace", "delete", "same")
     rows = [
-        [stage.name, *(str(stage.counts.get(column, "")) for column in columns), f"{stage.seconds:.0f}"]
+        [stage.name, *(str(stage.counts.get(column, "")) for column in _COLUMNS), f"{stage.seconds:.0f}"]
         for stage in report.stages
     ]
-    console.table(["step", *columns, "seconds"], rows)
+    console.table(["step", *_COLUMNS, "seconds"], rows)
     if report.substitutes:
         console.say(f"providers of the rehearsal's own: {', '.join(report.substitutes)}")
     for about, texts in report.notes.items():

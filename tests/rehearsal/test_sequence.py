@@ -1,5 +1,6 @@
 """What a rehearsal refuses, and what it reads from the engine's events."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -23,8 +24,11 @@ def _no(_: str) -> None:
 def test_stacks_that_are_not_rehearsed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no stack nowhere: the stacks are dev, local"):
         rehearse("nowhere", tmp_path, "", _no)
-    with pytest.raises(ConfigError, match="local runs on this machine for real"):
-        rehearse("local", tmp_path, "", _no)
+    (tmp_path / "smb.lock").touch()
+    with (tmp_path / "smb.lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another rehearsal runs in"):
+            rehearse("smb", tmp_path, "", _no)
 
 
 @pytest.mark.parametrize("stack", ["dev", "onprem", "prod", "smb", "staging"])
