@@ -108,7 +108,7 @@ class AwsProvider(Provider):
         touched = set(known) if drifted else changed(self._known(table, before), self._known(table, inputs))
         done = set(table.ignored)
         if table.tags and (drifted or outputs.get("tagsAll") != known["tagsAll"]):
-            self._retag(kind, outputs.get("tagsAll", {}), known)
+            self._retag(kind, outputs, known)
         for step in [*table.after, *table.update]:
             takes = self._takes(table, step, known)
             if set(takes) & touched and _applies(step, known):
@@ -124,12 +124,18 @@ class AwsProvider(Provider):
         more |= {key: _merged(outputs[key], inputs[key]) for key in table.outputs if isinstance(inputs.get(key), dict)}
         return self._observed(kind, identifier, inputs, outputs | inputs | more)
 
-    def _retag(self, kind: str, before: Mapping[str, str], known: Values) -> None:
-        gone = sorted(before.keys() - known["tagsAll"].keys())
+    def _retag(self, kind: str, outputs: Values, known: Values) -> None:
+        gone = sorted(outputs.get("tagsAll", {}).keys() - known["tagsAll"].keys())
         if gone:
             raise ProviderError(f"the rehearsal takes no tag away, and {kind} has {', '.join(gone)} no more")
-        table = KINDS[kind]
-        self._step(table, tagging(kind, table.service), known)
+        step = tagging(kind, KINDS[kind].service)
+        try:
+            self._step(KINDS[kind], step, known)
+        except NotFoundError:
+            # What could not be made there cannot be found there either.
+            if SEEN in outputs:
+                raise
+            note(NOT_EMULATED, f"{KINDS[kind].service}:{step.operation} of {kind}")
 
     def delete(self, kind: str, identifier: str, inputs: Values, outputs: Values) -> None:
         table = KINDS[kind]
