@@ -1,4 +1,4 @@
-"""The servers that a rehearsal stands on: moto, etcd, and Kubernetes' own API server and controllers."""
+"""The servers that a rehearsal stands on: moto, etcd, Kubernetes' own control plane, and kwok for its nodes."""
 
 import os
 import secrets
@@ -14,12 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from core.errors import ConfigError, FalajError
+from rehearsal.kubernetes import scheduling
 from rehearsal.ports import free_ports
 
 _START_SECONDS = 90
@@ -55,13 +57,14 @@ class Servers:
 
 
 @contextmanager
-def running(folder: Path, account: str, path: str) -> Iterator[Servers]:
+def running(folder: Path, account: str, path: str, site: Mapping[str, Any] | None = None) -> Iterator[Servers]:
     """Start the servers, and end them with the block.
 
     Args:
         folder: Holds their data and logs.
         account: ID of the AWS account that moto plays.
         path: Where the programs are looked for.
+        site: Nodes and storage that are there from the beginning, as `scheduling.site_of` tells them.
 
     Raises:
         ServerError: One does not start; the message names its log.
@@ -69,6 +72,7 @@ def running(folder: Path, account: str, path: str) -> Iterator[Servers]:
     with ExitStack() as stack:
         aws = stack.enter_context(_emulation(folder, account))
         kubeconfig = stack.enter_context(_cluster(folder, path))
+        stack.enter_context(_nodes(folder, path, kubeconfig, aws, site or {}))
         yield Servers(aws=aws, kubeconfig=kubeconfig)
 
 
@@ -182,6 +186,21 @@ def _cluster(folder: Path, path: str) -> Iterator[Path]:
             if controllers.poll() is not None:
                 raise ServerError(f"kube-controller-manager ended, see {folder / 'kube-controller-manager.log'}")
             yield kubeconfig
+
+
+@contextmanager
+def _nodes(folder: Path, path: str, kubeconfig: Path, aws: str, site: Mapping[str, Any]) -> Iterator[None]:
+    scheduler = scheduling.scheduler(_found("kube-scheduler", path), kubeconfig)
+    agent = scheduling.agent(_found("kwok", path), kubeconfig)
+    machines = scheduling.machines(sys.executable, kubeconfig, aws, site)
+    with (
+        _process("kube-scheduler", scheduler, folder),
+        _process("kwok", agent, folder),
+        _process("machines", machines, folder, answers=True) as process,
+    ):
+        if not (process.stdout and process.stdout.readline()):
+            raise ServerError(f"the machines of the cluster did not start, see {folder / 'machines.log'}")
+        yield
 
 
 def _kubeconfig(url: str, authority: Path, token: str) -> dict[str, object]:

@@ -117,6 +117,41 @@ class Api:
             f"{_name(manifest)} is still there after {_GONE_SECONDS} s, held by {held}: {' '.join(waits)}"
         )
 
+    def items(self, version: str, kind: str, namespace: str | None = None, **selectors: str) -> list[Manifest]:
+        """Objects of a kind; none where there is no such kind.
+
+        Args:
+            namespace: Absent means all.
+            selectors: `labelSelector` and `fieldSelector`.
+        """
+        try:
+            name = self.resource(version, kind)["name"]
+        except UnknownKindError:
+            return []
+        within = f"/namespaces/{namespace}" if namespace else ""
+        answer = self._http.get(f"{_prefix(version)}{within}/{name}", params=selectors)
+        if answer.is_error:
+            raise ProviderError(f"{kind} of {version}: {answer.status_code}: {_message(answer)}")
+        return [{"apiVersion": version, "kind": kind, **item} for item in answer.json().get("items") or []]
+
+    def create(self, manifest: Manifest) -> Manifest:
+        """Make an object, with its status where its kind takes that."""
+        collection = self._path(manifest).rpartition("/")[0]
+        return self._answer(self._http.post(collection, json=manifest), manifest)
+
+    def patch(self, manifest: Manifest, change: Manifest) -> Manifest:
+        """Change some fields of an object."""
+        answer = self._http.patch(
+            self._path(manifest), json=change, headers={"Content-Type": "application/merge-patch+json"}
+        )
+        return self._answer(answer, manifest)
+
+    def remove(self, manifest: Manifest) -> None:
+        """Delete an object at once, a pod without asking its node; one that is gone already is removed."""
+        answer = self._http.request("DELETE", self._path(manifest), json={"gracePeriodSeconds": 0})
+        if answer.status_code != httpx.codes.NOT_FOUND:
+            self._answer(answer, manifest)
+
     def everything(self, without: Collection[str] = ("events",)) -> list[Manifest]:
         """All objects of all kinds, as kind, namespace and name."""
         found: list[Manifest] = []
