@@ -11,6 +11,7 @@ import psutil
 
 from core.errors import FalajError
 from rehearsal.engine import Engine
+from rehearsal.inspection import inspect
 from rehearsal.policies import Policies
 from rehearsal.ports import free_ports
 from rehearsal.steps import Steps, unrepaired
@@ -41,6 +42,7 @@ class LocalRehearsal:
         with self._ended():
             outcome = self._steps.through("up from nothing", self._engine.up(pack=policies.pack if policies else None))
             self._steps.check(policies.differences(outcome) if policies else [])
+            inspect(self._engine.environment, self._steps)
             self._steps.expect(self._steps.through("up again", self._engine.up(refresh=True)), {})
             self._change(config)
             self._repair()

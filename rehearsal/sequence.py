@@ -14,10 +14,11 @@ from core.errors import ConfigError
 from rehearsal import leftovers, notes
 from rehearsal.aws.provider import SEEN
 from rehearsal.engine import Engine
+from rehearsal.inspection import declared, inspect
+from rehearsal.kubernetes.scheduling import site_of
 from rehearsal.local import LocalRehearsal
 from rehearsal.policies import Policies
-from rehearsal.kubernetes.scheduling import site_of
-from rehearsal.servers import Servers, running
+from rehearsal.servers import CONTEXT, Servers, running
 from rehearsal.steps import Report, Steps, unrepaired
 from rehearsal.tamper import tamper
 from tools.build import ROOT
@@ -52,6 +53,8 @@ CHANGES = (
 )
 """What the step `a setting changed` changes, where a stack has it."""
 _OWNER = "another-team"
+_CONTEXT = ("--context", CONTEXT)
+"""The rehearsal's kubeconfig has one, whatever the stack calls its own."""
 _UNJUDGED = {"not asked": ["the policy pack, which has no environment: run `uv sync --project policies/pack`"]}
 
 
@@ -91,7 +94,7 @@ def rehearse(
         account = str(config[KEY]["substrate"].get("account_id", _NO_ACCOUNT))
         say("starting moto, etcd, the API server, its controllers and its scheduler")
         with (
-            running(folder, account, path, site_of(config[_KEY])) as servers,
+            running(folder, account, path, site_of(config[KEY])) as servers,
             closing(leftovers.Cluster(servers.kubeconfig)) as cluster,
         ):
             engine = Engine(root, stack, folder, say, servers.environment)
@@ -135,6 +138,7 @@ class _Rehearsal:
     def run(self) -> None:
         self._engine.configure(self._config)
         self._up()
+        inspect(self._engine.environment, self._steps, *declared(self._engine.resources(), self._steps), *_CONTEXT)
         self._steps.expect(self._steps.through("up again", self._engine.up()), {})
         protected = self._settings.get("protect", False)
         if protected:

@@ -28,6 +28,8 @@ _START_SECONDS = 90
 _STOP_SECONDS = 10
 _SERVICES = "10.96.0.0/16"
 KUBECONFIG = "kubeconfig.yaml"
+CONTEXT = "rehearsal"
+"""The one context of that file."""
 
 
 class ServerError(FalajError):
@@ -204,7 +206,7 @@ def _nodes(folder: Path, path: str, kubeconfig: Path, aws: str, site: Mapping[st
 
 
 def _kubeconfig(url: str, authority: Path, token: str) -> dict[str, object]:
-    name = "rehearsal"
+    name = CONTEXT
     return {
         "apiVersion": "v1",
         "kind": "Config",

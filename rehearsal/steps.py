@@ -41,7 +41,7 @@ class Steps:
 
     def __init__(self, stack: str, folder: Path, say: Callable[[str], None]) -> None:
         """`folder` holds the logs; `say` takes lines of progress."""
-        self._stack, self._folder, self.say = stack, folder, say
+        self.stack, self.folder, self.say = stack, folder, say
         self.done: list[Stage] = []
 
     def through(self, name: str, outcome: Outcome) -> Outcome:
@@ -91,7 +91,7 @@ class Steps:
 
     def _failure(self, name: str, lines: Sequence[str]) -> str:
         shown = "\n".join(f"  {line}" for line in lines)
-        return f"the rehearsal of {self._stack} failed at `{name}` (logs: {self._folder}):\n{shown}"
+        return f"the rehearsal of {self.stack} failed at `{name}` (logs: {self.folder}):\n{shown}"
 
 
 def unrepaired(touched: Collection[str], outcome: Outcome) -> list[str]:

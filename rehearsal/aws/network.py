@@ -72,7 +72,8 @@ KINDS = {
             Step(
                 operation="ModifySubnetAttribute",
                 template={"SubnetId": "{id}", "MapPublicIpOnLaunch": {"Value": "{mapPublicIpOnLaunch}"}},
-                when="mapPublicIpOnLaunch",
+                # moto gives the first subnet of a zone public addresses unless it is told otherwise.
+                when="mapPublicIpOnLaunch != null",
             ),
         ],
         replaced=["vpcId", "cidrBlock", "availabilityZoneId"],
