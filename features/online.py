@@ -5,25 +5,26 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from feast import FeatureStore
-from feast.infra.online_stores.helpers import compute_table_id, extract_text_and_num
 
 from core.errors import ConfigError
+from core.online import Cell, PackedTable
 from features.definitions import Definitions
 from features.encoding import encoded, entity_keys
+from features.packed import TYPE as PACKED
+from features.packed import connect, microseconds, native_kinds, packed_table, to_cell
 
 logger = logging.getLogger("falaj.features")
 
-_BUSY_SECONDS = 120
 _MARKER = "falaj_published"
+_KEPT = "kept"
 
 
 @dataclass(frozen=True)
 class Published:
-    """How many entities are online, whether they were so already, and how many cells of others were removed."""
+    """How many entities are online, whether they were so already, and how many values of others were removed."""
 
     entities: int
     unchanged: bool
@@ -35,10 +36,9 @@ def publish(
 ) -> Published:
     """Put the newest record of every entity online, and remove every other entity.
 
-    SQLite is written in one transaction, in Feast's own schema: readers see the old records until all the
-    new ones are there, and a run that dies leaves the old ones. Feast's own materialization takes a
-    statement a cell and half a minute for each 250,000 records, and never removes an entity. For Redis see
-    `features.redis`.
+    SQLite is written in one transaction: readers see the old records until all the new ones are there, and a run
+    that dies leaves the old ones. Feast's own materialization takes a statement an entity, and never removes one.
+    For Redis see `features.redis`.
 
     Args:
         defined: The definitions, registered.
@@ -58,20 +58,15 @@ def publish(
 
         unchanged, removed = publish_redis(store, defined, latest, event_time, digest)
         return Published(len(latest), unchanged=unchanged, removed=removed)
-    if kind != "sqlite":
-        raise ConfigError(f"online_store.type is {kind}: use sqlite or redis in feature_store.yaml")
-    path = Path(store.repo_path) / store.config.online_store.path
-    table = compute_table_id(store.project, defined.view)
-    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
-        # Readers go on while a writer writes; what is removed is overwritten, not merely unlinked.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("PRAGMA synchronous = NORMAL")
+    if kind != PACKED:
+        raise ConfigError(f"online_store.type is {kind}: use {PACKED} or redis in feature_store.yaml")
+    with closing(connect(store.config)) as connection:
+        connection.isolation_level = None
         connection.execute("PRAGMA cache_size = -200000")
         connection.execute(f"CREATE TABLE IF NOT EXISTS {_MARKER} (name TEXT PRIMARY KEY, digest TEXT)")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            published = _replace(connection, table, defined, latest, event_time, digest, store)
+            published = _replace(connection, defined, latest, event_time, digest, store)
         except BaseException:
             connection.execute("ROLLBACK")
             raise
@@ -83,59 +78,52 @@ def publish(
 
 def _replace(
     connection: sqlite3.Connection,
-    table: str,
     defined: Definitions,
     latest: pd.DataFrame,
     event_time: str,
     digest: str,
     store: FeatureStore,
 ) -> Published:
-    features = [field.name for field in defined.view.features]
-    cells = len(latest) * len(features)
-    marker = connection.execute(f"SELECT digest FROM {_MARKER} WHERE name = ?", (table,)).fetchone()
-    if marker == (digest,) and _count(connection, table) == cells:
+    table = packed_table(store.config, defined.view)
+    features = sorted(field.name for field in defined.view.features)
+    known = table.features(connection) or []
+    marker = connection.execute(f"SELECT digest FROM {_MARKER} WHERE name = ?", (table.name,)).fetchone()
+    before = _count(connection, table) if known else 0
+    same_features = sorted(known) == features
+    if marker == (digest,) and before == len(latest) and same_features:
         return Published(len(latest), unchanged=True, removed=0)
     keys = entity_keys(defined, latest, store.config.entity_key_serialization_version)
-    connection.executemany(
-        f'INSERT INTO "{table}" (entity_key, feature_name, value, value_text, event_ts) VALUES (?, ?, ?, ?, ?) '
-        "ON CONFLICT (entity_key, feature_name) DO UPDATE SET value = excluded.value, "
-        "value_text = excluded.value_text, event_ts = excluded.event_ts, created_ts = NULL "
-        "WHERE value IS NOT excluded.value OR event_ts IS NOT excluded.event_ts",
-        _cells(defined, latest, event_time, keys),
-    )
-    removed = _count(connection, table) - cells
-    if removed:
-        connection.execute("CREATE TEMP TABLE kept (entity_key BLOB PRIMARY KEY) WITHOUT ROWID")
-        connection.executemany("INSERT INTO kept VALUES (?)", ((key,) for key in keys))
-        names = ", ".join("?" * len(features))
-        connection.execute(
-            f'DELETE FROM "{table}" WHERE entity_key NOT IN (SELECT entity_key FROM kept) '
-            f"OR feature_name NOT IN ({names})",
-            features,
-        )
-        connection.execute("DROP TABLE kept")
-    connection.execute(f"INSERT OR REPLACE INTO {_MARKER} VALUES (?, ?)", (table, digest))
-    return Published(len(latest), unchanged=False, removed=removed)
+    gone = 0
+    if known:
+        connection.execute(f"CREATE TEMP TABLE {_KEPT} (key BLOB PRIMARY KEY) WITHOUT ROWID")
+        connection.executemany(f"INSERT INTO {_KEPT} VALUES (?)", ((key,) for key in keys))
+        gone = connection.execute(table.remove_all_but(_KEPT)).rowcount
+        connection.execute(f"DROP TABLE {_KEPT}")
+    if not same_features:
+        connection.execute(table.drop())
+        connection.execute(table.create(features))
+    connection.executemany(table.upsert(features), _rows(defined, latest, event_time, keys))
+    connection.execute(f"INSERT OR REPLACE INTO {_MARKER} VALUES (?, ?)", (table.name, digest))
+    lost = sum(feature not in features for feature in known)
+    return Published(len(latest), unchanged=False, removed=gone * len(known) + (before - gone) * lost)
 
 
-def _count(connection: sqlite3.Connection, table: str) -> int:
-    return int(connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])
+def _count(connection: sqlite3.Connection, table: PackedTable) -> int:
+    return int(connection.execute(table.count()).fetchone()[0])
 
 
-def _cells(
+def _rows(
     defined: Definitions, latest: pd.DataFrame, event_time: str, keys: list[bytes]
-) -> Iterator[tuple[bytes, str, bytes, str | None, int]]:
-    """A row of Feast's table for each entity and feature, in the order of the primary key, which SQLite fills
-    fastest. Equal values of a feature are encoded once."""
+) -> Iterator[tuple[bytes, int, *tuple[Cell, ...]]]:
+    """A row for each entity, in the order of the keys, which SQLite fills fastest. Equal values of a feature are
+    encoded once."""
+    kinds = native_kinds(defined.view)
     columns = []
     for name, (codes, values) in encoded(defined.view, latest).items():
-        cells = [(name, value.SerializeToString(), extract_text_and_num(value, False)[0]) for value in values]
+        cells = [to_cell(value, kinds[name]) for value in values]
         columns.append([cells[code] for code in codes])
-    # Feast stores the epoch of a naive local time and reads it back as such.
-    stamps, unique_times = pd.factorize(latest[event_time].dt.tz_localize(None))
-    seconds = [int(time.timestamp()) for time in pd.DatetimeIndex(unique_times).to_pydatetime()]
-    times = [seconds[stamp] for stamp in stamps]
+    stamps, unique_times = pd.factorize(latest[event_time])
+    moments = [microseconds(time) for time in pd.DatetimeIndex(unique_times).to_pydatetime()]
+    times = [moments[stamp] for stamp in stamps]
     for position in sorted(range(len(keys)), key=keys.__getitem__):
-        for column in columns:
-            name, value, text = column[position]
-            yield keys[position], name, value, text, times[position]
+        yield keys[position], times[position], *(column[position] for column in columns)

@@ -1,6 +1,7 @@
 """Feast's feature server: features of an entity, by id, for online inference."""
 
 from pathlib import PurePath
+from typing import Any
 
 import pulumi
 import yaml
@@ -27,34 +28,47 @@ PREFIX = "/feast"
 _ENDLESS = "1000000000"
 
 
+FILE = "feature_store.yaml"
+
+
+def online_store(online: str) -> dict[str, Any]:
+    """What feature_store.yaml says to those who read features online alone.
+
+    Args:
+        online: SQLAlchemy URL of the SQLite file, or `redis:` (`redis_cluster:` where it has shards) and Feast's
+            connection string. The `${VARIABLE}`s of the environment are put in when the file is read.
+    """
+    kind, _, address = online.partition(":")
+    if kind == "sqlite":
+        store = {"type": "features.packed.PackedOnlineStore", "path": address.removeprefix("///")}
+    else:
+        store = {"type": "redis", "redis_type": kind, "connection_string": address}
+    return {"project": "falaj", "online_store": store, "entity_key_serialization_version": 3}
+
+
 def feature_store(registry: str, online: str, registry_ttl_seconds: int) -> str:
     """The text of feature_store.yaml.
 
     Args:
         registry: SQLAlchemy URL.
-        online: SQLAlchemy URL of the SQLite file, or `redis:` (`redis_cluster:` where it has shards) and Feast's
-            connection string. Feast puts in the `${VARIABLE}`s of its environment when it reads the file.
+        online: As `online_store` takes it.
     """
-    kind, _, address = online.partition(":")
-    if kind == "sqlite":
-        store = {"type": "sqlite", "path": address.removeprefix("///")}
-    else:
-        store = {"type": "redis", "redis_type": kind, "connection_string": address}
     return yaml.safe_dump(
         {
-            "project": "falaj",
             "provider": "local",
             "registry": {"registry_type": "sql", "path": registry, "cache_ttl_seconds": registry_ttl_seconds},
             "offline_store": {"type": "dask"},
-            "online_store": store,
-            "entity_key_serialization_version": 3,
+            **online_store(online),
         },
         sort_keys=False,
     )
 
 
 class FeatureServer(pulumi.ComponentResource):
-    """The server. `url` is read by the inference runtime, `repository` (of feature_store.yaml) by pipeline steps."""
+    """The server, for all but the inference runtime, which reads the online store by itself.
+
+    `repository` (of feature_store.yaml) is read by pipeline steps.
+    """
 
     def __init__(
         self,
@@ -65,7 +79,7 @@ class FeatureServer(pulumi.ComponentResource):
     ) -> None:
         super().__init__("falaj:services:FeatureServer", name, None, opts)
         port = Port(number=settings.port, setting="feature_server.port")
-        path = substrate.file_path(NAME, "feature_store.yaml")
+        path = substrate.file_path(NAME, FILE)
         self.repository = str(PurePath(path).parent)
         text = feature_store(
             substrate.uri(FEATURE_REGISTRY),
@@ -82,7 +96,7 @@ class FeatureServer(pulumi.ComponentResource):
             ],
             environment=SILENT | {"XDG_RUNTIME_DIR": substrate.scratch(NAME)},
             ports={"http": port},
-            files=[File(name="feature_store.yaml", content=text)],
+            files=[File(name=FILE, content=text)],
             readiness=Probe(port="http", path="/health"),
             **placed(settings, Resources(cpu=0.5, memory_mib=1024)),
             # Its own metrics server listens on every interface at a port that cannot be set.

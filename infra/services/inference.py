@@ -1,8 +1,10 @@
 """The inference runtime: Open Inference Protocol v2 over REST and gRPC."""
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import pulumi
+import yaml
 
 from core.telemetry import SILENT
 from infra import config
@@ -11,7 +13,9 @@ from infra.services.placed import placed
 from infra.substrates.base import (
     INFERENCE_LOG,
     MODELS,
+    ONLINE_FEATURES,
     PSEUDONYM_KEY,
+    File,
     Port,
     Probe,
     Resources,
@@ -45,6 +49,8 @@ class Inference(pulumi.ComponentResource):
         log = substrate.uri(INFERENCE_LOG)
         # A bucket cannot append: answers are kept here until they are Parquet there.
         spool = ["--log-spool", substrate.scratch(NAME)] if log.startswith("s3://") else []
+        store = substrate.file_path(NAME, feature_server.FILE)
+        online = feature_server.online_store(substrate.uri(ONLINE_FEATURES))
         self.workload = Workload(
             name=NAME,
             command=[
@@ -52,21 +58,21 @@ class Inference(pulumi.ComponentResource):
                 *("--http-port", str(http.number), "--grpc-port", str(grpc.number)),
                 *("--model-repository", substrate.uri(MODELS)),
                 *("--inference-log", log, *spool),
-                *("--feature-server", substrate.url(feature_server.PREFIX, feature_server.NAME)),
+                *("--feature-store", str(PurePath(store).parent)),
                 *("--pseudonym-key-file", substrate.uri(PSEUDONYM_KEY)),
                 *("--grace-seconds", str(args.settings.grace_seconds)),
                 *("--max-body-bytes", str(args.max_body_bytes)),
             ],
             environment=SILENT,
+            files=[File(name=feature_server.FILE, content=yaml.safe_dump(online, sort_keys=False))],
             ports={"http": http, "grpc": grpc},
             readiness=Probe(port="http", path=_HEALTH),
             role="inference",
             **placed(args.settings, Resources(cpu=2, memory_mib=2048)),
             metrics_path="/metrics",
             # live.json is written by the deploy step; the runtime itself only reads.
-            reads=[MODELS, PSEUDONYM_KEY],
+            reads=[MODELS, PSEUDONYM_KEY, ONLINE_FEATURES],
             writes=[INFERENCE_LOG],
-            connects=[feature_server.NAME],
             grace_seconds=args.settings.grace_seconds + 5,
         )
         substrate.run(self.workload, self)

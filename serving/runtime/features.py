@@ -1,107 +1,70 @@
-"""Completes requests that carry ids: identifier → pseudonym → Feast's feature server, one look-up for all that
-arrive together."""
+"""Completes requests that carry ids: identifier → pseudonym → the online store, one look-up for all that arrive
+together. Nothing is kept from one look-up to the next: an answer has what the store held when it was asked."""
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
-import orjson
 
 from core.model_spec import ModelSpec
 from core.pseudonym import Pseudonymiser
 from serving.runtime.codec import Entities
 from serving.runtime.errors import RefusedError, invalid, unavailable
+from serving.runtime.features_store import OnlineStore, Row
 from serving.runtime.metrics import Metrics
 from serving.runtime.model import DTYPES, Array, Arrays
 
 _LOOKUPS_AT_ONCE = 4
 _REASONS_SHOWN = 5
-_TIME_ZERO = "1970-01-01T00:00:00Z"
+_MICROSECONDS = 1e6
 
 Done = Callable[[Arrays | RefusedError], None]
+_Lookup = tuple[Entities, Done]
 logger = logging.getLogger("falaj.features")
 
 
-@dataclass(slots=True)
-class _Lookup:
-    entities: Entities
-    done: Done
+@dataclass(frozen=True)
+class FeatureSources:
+    """What all models complete requests with. `key_file` is None where the runtime was not told of one."""
 
-
-class FeatureServer:
-    """The connection to Feast's feature server, shared by all models."""
-
-    def __init__(self, url: str | None, key_file: Path | None, timeout: float) -> None:
-        self.key_file = key_file
-        self._url = url
-        self._client = httpx.AsyncClient(
-            timeout=timeout, limits=httpx.Limits(max_connections=16, keepalive_expiry=30), trust_env=False
-        )
-
-    async def lookup(self, service: str, entity: str, ids: Entities) -> dict[str, Any]:
-        """Feast's answer of `POST /get-online-features`.
-
-        Raises:
-            RefusedError: 503, it is not configured, cannot be reached, or refused.
-        """
-        if self._url is None:
-            raise unavailable("no feature server is set: start the runtime with --feature-server")
-        content = orjson.dumps({"feature_service": service, "entities": {entity: ids}})
-        for attempt in (1, 2):
-            try:
-                response = await self._client.post(
-                    f"{self._url}/get-online-features", content=content, headers={"content-type": "application/json"}
-                )
-                break
-            except httpx.TimeoutException as error:
-                raise unavailable("the feature server did not answer in time") from error
-            except httpx.TransportError as error:
-                # A server that restarts closes idle connections; the look-up only reads, so once more is safe.
-                if attempt == 2:
-                    raise unavailable(f"the feature server cannot be reached ({type(error).__name__})") from error
-        if response.status_code != 200:
-            logger.error("the feature server answered %d for service %s", response.status_code, service)
-            raise unavailable(f"the feature server answered {response.status_code} for the feature service {service}")
-        try:
-            document = orjson.loads(response.content)
-            names, results = document["metadata"]["feature_names"], document["results"]
-            return {
-                name: (result["values"], result["statuses"], result["event_timestamps"])
-                for name, result in zip(names, results, strict=True)
-            }
-        except (orjson.JSONDecodeError, LookupError, TypeError, ValueError) as error:
-            raise unavailable("the feature server's answer is not one of Feast's") from error
-
-    async def close(self) -> None:
-        await self._client.aclose()
+    store: OnlineStore
+    key_file: Path | None
 
 
 class FeatureLookup:
     """The features of one version's entities. All methods are called on the event loop."""
 
     def __init__(
-        self, server: FeatureServer, model: str, spec: ModelSpec, metrics: Metrics, max_rows: int, max_queued: int
+        self, sources: FeatureSources, model: str, spec: ModelSpec, metrics: Metrics, max_rows: int, max_queued: int
     ) -> None:
-        self._server = server
         self._model = model
         self._spec = spec
-        self._metrics = metrics
         self._max_rows = max_rows
         self._max_queued = max_queued
         self._waiting: deque[_Lookup] = deque()
         self._queued = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = 0
         self._scheduled = False
+        self._seconds = metrics.feature_seconds.labels(model, "ok")
+        self._failed_seconds = metrics.feature_seconds.labels(model, "unavailable")
+        self._age = metrics.feature_age_seconds.labels(model)
+        source = spec.features
+        columns = [column for tensor in spec.inputs for column in tensor.columns]
+        self._unknown: Row = (0, *(None for _ in columns))
+        edges = itertools.pairwise(itertools.accumulate((len(tensor.columns) for tensor in spec.inputs), initial=1))
+        self._slices = [(tensor.datatype, *edge) for tensor, edge in zip(spec.inputs, edges, strict=True)]
+        """Of a row: which cells are whose tensor's."""
+        self._reader = sources.store.reader(source.entity, source.view, columns)
         self._pseudonymiser: Pseudonymiser | None = None
-        if spec.features.pseudonymised and server.key_file is not None:
-            self._pseudonymiser = Pseudonymiser.from_file(server.key_file, spec.features.entity)
+        if source.pseudonymised and sources.key_file is not None:
+            self._pseudonymiser = Pseudonymiser.from_file(sources.key_file, source.entity)
 
     def submit(self, entities: Entities, done: Done) -> None:
         """Look features up; `done` is called once with the graph's inputs, rows in the order of `entities`.
@@ -115,89 +78,86 @@ class FeatureLookup:
             raise invalid(f"{self._spec.features.entity} holds an empty id")
         if self._waiting and self._queued + len(entities) > self._max_queued:
             raise unavailable("the queue of feature look-ups is full")
-        self._waiting.append(_Lookup(entities, done))
+        self._waiting.append((entities, done))
         self._queued += len(entities)
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         self._scheduled = False
-        while self._waiting and len(self._tasks) < _LOOKUPS_AT_ONCE:
+        while self._waiting and self._running < _LOOKUPS_AT_ONCE:
             lookups = [self._waiting.popleft()]
-            rows = len(lookups[0].entities)
-            while self._waiting and rows + len(self._waiting[0].entities) <= self._max_rows:
+            rows = len(lookups[0][0])
+            while self._waiting and rows + len(self._waiting[0][0]) <= self._max_rows:
                 lookups.append(self._waiting.popleft())
-                rows += len(lookups[-1].entities)
+                rows += len(lookups[-1][0])
             self._queued -= rows
-            task = asyncio.get_running_loop().create_task(self._run(lookups))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            self._look_up(lookups)
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        self._flush()
-
-    async def _run(self, lookups: list[_Lookup]) -> None:
-        source = self._spec.features
+    def _look_up(self, lookups: Sequence[_Lookup]) -> None:
         started = time.perf_counter()
-        try:
-            ids: Any = [entity for lookup in lookups for entity in lookup.entities]
-            if self._pseudonymiser is not None:
-                ids = [self._pseudonymiser(str(entity)) for entity in ids]
-            found = await self._server.lookup(source.service, source.entity, ids)
-            inputs, unknown = self._inputs(found, len(ids))
-        except RefusedError as refused:
-            self._metrics.feature_seconds.labels(self._model, "unavailable").observe(time.perf_counter() - started)
-            for lookup in lookups:
-                lookup.done(refused)
+        ids: Any = lookups[0][0] if len(lookups) == 1 else [entity for entities, _ in lookups for entity in entities]
+        if self._pseudonymiser is not None:
+            ids = [self._pseudonymiser(str(entity)) for entity in ids]
+
+        def found(rows: Sequence[Row | None] | RefusedError) -> None:
+            self._running -= 1
+            failed = isinstance(rows, RefusedError)
+            (self._failed_seconds if failed else self._seconds).observe(time.perf_counter() - started)
+            self._answer(lookups, rows)
+            if self._waiting:
+                self._schedule()
+
+        self._running += 1
+        self._reader.fetch(ids, found)
+
+    def _answer(self, lookups: Sequence[_Lookup], rows: Sequence[Row | None] | RefusedError) -> None:
+        inputs = rows if isinstance(rows, RefusedError) else self._inputs([row or self._unknown for row in rows])
+        if isinstance(rows, RefusedError) or isinstance(inputs, RefusedError):
+            for _, done in lookups:
+                done(inputs)
             return
-        except Exception:
-            logger.exception("a feature look-up of %s failed", self._model)
-            for lookup in lookups:
-                lookup.done(RefusedError(500, "the feature look-up failed: see the runtime's log"))
+        moments = [row[0] for row in rows if row is not None]
+        if moments:
+            self._age.observe(time.time() - min(moments) / _MICROSECONDS)  # type: ignore[type-var, operator]  # Integers.
+        if len(lookups) == 1 and len(moments) == len(rows):
+            lookups[0][1](inputs)
             return
-        self._metrics.feature_seconds.labels(self._model, "ok").observe(time.perf_counter() - started)
         start = 0
-        for lookup in lookups:
-            end = start + len(lookup.entities)
-            missing = np.flatnonzero(unknown[start:end])
-            lookup.done(
-                _not_found(source.entity, missing, end - start)
-                if len(missing)
-                else tuple(array[start:end] for array in inputs)
+        for entities, done in lookups:
+            end = start + len(entities)
+            missing = [place for place, row in enumerate(rows[start:end]) if row is None]
+            done(
+                _not_found(self._spec.features.entity, missing, len(entities))
+                if missing
+                else tuple([array[start:end] for array in inputs])
             )
             start = end
 
-    def _inputs(self, found: dict[str, Any], rows: int) -> tuple[Arrays, Array]:
-        """Arrays of the spec's inputs, and (n,) of the entities that the store does not know.
-
-        Feast tells an unknown entity from a known one without a value: NOT_FOUND is unknown, NULL_VALUE is missing,
-        OUTSIDE_MAX_AGE is older than the view's time to live and counts as unknown. From Redis it gives for an unknown
-        one values that are missing, of the time zero.
-        """
-        unknown = np.zeros(rows, bool)
-        arrays = []
-        for tensor in self._spec.inputs:
-            array = np.empty((rows, len(tensor.columns)), DTYPES[tensor.datatype])
-            for position, column in enumerate(tensor.columns):
-                if column not in found:
-                    raise unavailable(f"the feature service {self._spec.features.service} does not give {column}")
-                values, statuses, times = found[column]
-                unknown |= np.array([status in ("NOT_FOUND", "OUTSIDE_MAX_AGE") for status in statuses])
-                unknown |= np.array([time == _TIME_ZERO for time in times])
-                if tensor.datatype == "BYTES":
-                    array[:, position] = ["" if value is None else str(value) for value in values]
+    def _inputs(self, rows: Sequence[Row]) -> Arrays | RefusedError:
+        """Arrays of the spec's inputs; what is missing is NaN, or an empty text."""
+        arrays: list[Array] = []
+        try:
+            for datatype, start, end in self._slices:
+                if datatype == "BYTES":
+                    texts = [cell or "" for row in rows for cell in row[start:end]]
+                    arrays.append(np.array(texts, object).reshape(len(rows), end - start))
                 else:
-                    array[:, position] = [np.nan if value is None else value for value in values]
-            arrays.append(array)
-        return tuple(arrays), unknown
+                    arrays.append(np.array([row[start:end] for row in rows], DTYPES[datatype]))
+        except (TypeError, ValueError):
+            logger.exception("the online store holds what %s does not take", self._model)
+            return unavailable(f"the online store holds a value that {self._model} does not take")
+        return tuple(arrays)
 
 
-def _not_found(entity: str, missing: Array, rows: int) -> RefusedError:
-    shown = ", ".join(str(row) for row in missing[:_REASONS_SHOWN]) + (", …" if len(missing) > _REASONS_SHOWN else "")
+def _not_found(entity: str, missing: Sequence[int], rows: int) -> RefusedError:
+    shown = ", ".join(map(str, missing[:_REASONS_SHOWN])) + (", …" if len(missing) > _REASONS_SHOWN else "")
     return RefusedError(
         404,
-        f"{len(missing)} of {rows} ids in {entity} are unknown to the feature store, or their features are too old "
-        f"(positions {shown}): send features instead, or materialize them",
+        f"{len(missing)} of {rows} ids in {entity} are unknown to the feature store "
+        f"(positions {shown}): send features instead, or publish theirs",
     )

@@ -10,6 +10,7 @@ from serving.runtime.errors import ABANDONED
 from serving.runtime.histogram import Histogram, Tally
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_AGES = (60, 600, 3600, 6 * 3600, 86_400, 7 * 86_400, 30 * 86_400, 90 * 86_400, 365 * 86_400, 3 * 365 * 86_400)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _OUTCOMES = {
     200: "ok",
@@ -77,9 +78,16 @@ class Metrics:
         )
         self.feature_seconds = Histogram(
             "falaj_feature_lookup_seconds",
-            "Time of one look-up at the feature server",
+            "Time of one look-up in the online store",
             ("model", "outcome"),
             _SECONDS,
+            registry,
+        )
+        self.feature_age_seconds = Histogram(
+            "falaj_feature_age_seconds",
+            "Age of the oldest record of a look-up, by its event time",
+            ("model",),
+            _AGES,
             registry,
         )
         self.log_rows = Counter("falaj_log_rows", "Rows written to the inference log", ["model"], registry=registry)

@@ -17,7 +17,7 @@ from core.model_spec import Live, Tensor
 from serving.runtime import codec
 from serving.runtime.batching import Batcher
 from serving.runtime.errors import RefusedError, invalid, unavailable
-from serving.runtime.features import FeatureLookup, FeatureServer
+from serving.runtime.features import FeatureLookup, FeatureSources
 from serving.runtime.identity import identity
 from serving.runtime.log import InferenceLog
 from serving.runtime.metrics import Metrics
@@ -94,7 +94,7 @@ class Repository(ModelRepository):  # type: ignore[misc]
         settings: Settings,
         log: InferenceLog,
         metrics: Metrics,
-        features: FeatureServer,
+        features: FeatureSources,
         executor: Executor,
     ) -> None:
         super().__init__(store.place)

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from prometheus_client import REGISTRY
 
 from serving.runtime import http1, http2, rpc
-from serving.runtime.features import FeatureServer
+from serving.runtime.features import FeatureSources
+from serving.runtime.features_store import open_online_store
 from serving.runtime.listener import Limits, Server
 from serving.runtime.log import InferenceLog
 from serving.runtime.metrics import Metrics
@@ -44,7 +45,8 @@ async def serve(settings: Settings, listeners: Listeners, peers: Peers | None = 
         settings.log_spool,
         settings.log_spool_bytes,
     )
-    features = FeatureServer(settings.feature_server, settings.pseudonym_key_file, settings.feature_timeout)
+    online = open_online_store(settings.feature_store, settings.feature_timeout)
+    features = FeatureSources(online, settings.pseudonym_key_file)
     executor = ThreadPoolExecutor(thread_name_prefix="model")
     repository = Repository(open_models(settings.model_repository), settings, log, metrics, features, executor)
     plane = Plane(repository, log)
@@ -98,7 +100,7 @@ async def serve(settings: Settings, listeners: Listeners, peers: Peers | None = 
         told.close()
     following.cancel()
     rotation.cancel()
-    await features.close()
+    await online.close()
     await asyncio.to_thread(log.close, _LOG_CLOSE_S)
     executor.shutdown(wait=False, cancel_futures=True)
     logger.info("stopped")

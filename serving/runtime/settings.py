@@ -14,10 +14,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Settings(BaseModel):
-    """Each is set by the flag `--<field>`, with dashes, or else by the variable FALAJ_<FIELD>.
-
-    The feature server's variable ends in _URL, as those of the platform's other services do.
-    """
+    """Each is set by the flag `--<field>`, with dashes, or else by the variable FALAJ_<FIELD>."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -33,7 +30,7 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="address to listen on")
     http_port: Port = Field(8085, description="port of REST and metrics")
     grpc_port: Port = Field(8086, description="port of gRPC")
-    feature_server: str | None = Field(None, description="URL of Feast's feature server")
+    feature_store: Path | None = Field(None, description="folder of feature_store.yaml, which names the online store")
     feature_timeout: float = Field(2.0, gt=0, description="seconds until a feature look-up is given up")
     pseudonym_key_file: Path | None = Field(None, description="key that identifiers are hashed with")
     processes: int = Field(1, ge=0, description="processes behind the ports; 0 is one for each core that there is")
@@ -92,4 +89,4 @@ class Settings(BaseModel):
 
 
 def _variable(field: str) -> str:
-    return "FALAJ_FEATURE_SERVER_URL" if field == "feature_server" else f"FALAJ_{field.upper()}"
+    return f"FALAJ_{field.upper()}"

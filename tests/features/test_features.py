@@ -78,7 +78,7 @@ def folder(tmp_path: Path) -> Path:
                 "project": "falaj",
                 "provider": "local",
                 "registry": {"registry_type": "sql", "path": f"sqlite:///{tmp_path}/registry.db"},
-                "online_store": {"type": "sqlite", "path": str(tmp_path / "online.db")},
+                "online_store": {"type": "features.packed.PackedOnlineStore", "path": str(tmp_path / "online.db")},
                 "offline_store": {"type": "dask"},
                 "entity_key_serialization_version": 3,
             }
@@ -104,6 +104,12 @@ def online(folder: Path, *loans: str) -> dict[str, list[Any]]:
     store = open_store(folder)
     response = store.get_online_features(store.get_feature_service("loans"), [{"loan": loan} for loan in loans])
     return dict(response.to_dict())
+
+
+def online_cells(folder: Path) -> list[dict[str, Any]]:
+    with contextlib.closing(sqlite3.connect(folder / "online.db")) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute("SELECT * FROM falaj_loans")]
 
 
 def test_definitions_follow_the_contract() -> None:
@@ -165,10 +171,10 @@ def test_feast_reads_back_what_was_published(folder: Path) -> None:
     }
 
 
-def test_the_cells_are_those_that_feast_itself_writes(folder: Path) -> None:
+def test_the_rows_are_those_that_feast_itself_writes(folder: Path) -> None:
     rows = records()
     published(folder, rows)
-    select = "SELECT entity_key, feature_name, value, value_text, event_ts FROM falaj_loans ORDER BY 1, 2"
+    select = "SELECT * FROM falaj_loans ORDER BY 1"
     with contextlib.closing(sqlite3.connect(folder / "online.db")) as connection:
         ours = connection.execute(select).fetchall()
         connection.execute("DELETE FROM falaj_loans")
@@ -176,7 +182,7 @@ def test_the_cells_are_those_that_feast_itself_writes(folder: Path) -> None:
         open_store(folder).write_to_online_store("loans", rows)
         theirs = connection.execute(select).fetchall()
 
-    assert len(ours) == 12
+    assert len(ours) == 3
     assert ours == theirs
 
 
@@ -199,7 +205,7 @@ def test_the_same_records_are_not_written_again(folder: Path) -> None:
 def test_a_store_that_was_emptied_is_filled_again(folder: Path) -> None:
     published(folder, records())
     with contextlib.closing(sqlite3.connect(folder / "online.db")) as connection:
-        connection.execute("DELETE FROM falaj_loans WHERE feature_name = 'home'")
+        connection.execute("DELETE FROM falaj_loans WHERE home = 'own'")
         connection.commit()
 
     assert not published(folder, records()).unchanged
@@ -234,21 +240,44 @@ def test_a_feature_that_left_the_contract_leaves_the_store(folder: Path) -> None
     rows = records().drop(columns="home")
     store, defined = registered(folder, DataContract.model_validate(columns), rows)
 
+    # Whoever serves the former contract goes on until the new one is published.
+    assert online_cells(folder)[0].keys() == {"@key", "@time", "children", "home", "income", "region"}
     assert publish(store, defined, rows, "opened", "two").removed == 3
+    assert [row.keys() for row in online_cells(folder)] == [{"@key", "@time", "children", "income", "region"}] * 3
+
+
+def test_a_feature_that_joins_the_contract_is_missing_until_it_is_published(folder: Path) -> None:
+    columns = contract().model_dump(mode="json")
+    del columns["columns"]["home"]
+    rows = records().drop(columns="home")
+    store, defined = registered(folder, DataContract.model_validate(columns), rows)
+    publish(store, defined, rows, "opened", "one")
+
+    registered(folder, contract(), records())
+    assert online(folder, "L0")["home"] == [None]
+    assert published(folder, records(), "two") == Published(3, unchanged=False, removed=0)
+    assert online(folder, "L0")["home"] == ["own"]
+
+
+def test_a_file_of_feasts_own_store_is_taken_over(folder: Path) -> None:
     with contextlib.closing(sqlite3.connect(folder / "online.db")) as connection:
-        names = connection.execute("SELECT DISTINCT feature_name FROM falaj_loans ORDER BY 1").fetchall()
-    assert names == [("children",), ("income",), ("region",)]
+        connection.execute("CREATE TABLE falaj_loans (entity_key BLOB, feature_name TEXT, value BLOB)")
+        connection.execute("INSERT INTO falaj_loans VALUES ('k', 'home', 'v')")
+        connection.commit()
+
+    assert published(folder, records()) == Published(3, unchanged=False, removed=0)
+    assert len(online_cells(folder)) == 3
 
 
 def test_a_failure_half_way_leaves_the_old_records(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published(folder, records(50))
-    cells = online_module._cells
+    written = online_module._rows
 
     def torn(*arguments: Any) -> Iterator[Any]:
-        yield from itertools.islice(cells(*arguments), 100)
+        yield from itertools.islice(written(*arguments), 25)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(online_module, "_cells", torn)
+    monkeypatch.setattr(online_module, "_rows", torn)
     with pytest.raises(KeyboardInterrupt):
         published(folder, records(50, shift=100), digest="two")
     monkeypatch.undo()
@@ -262,7 +291,7 @@ def test_another_kind_of_online_store_is_refused(folder: Path) -> None:
     store, defined = registered(folder, contract(), records())
     store.config.online_store.type = "dynamodb"
 
-    with pytest.raises(ConfigError, match=r"online_store\.type is dynamodb: use sqlite or redis"):
+    with pytest.raises(ConfigError, match=r"type is dynamodb: use features\.packed\.PackedOnlineStore or redis"):
         publish(store, defined, records(), "opened", "one")
 
 

@@ -68,8 +68,6 @@ def test_a_sound_graph_has_no_fault(sound: Graph, config: StackConfig) -> None:
         ("ConfigMap", "feature-server", "mounts the ConfigMap feature-server, which is not in falaj"),
         ("PriorityClass", "falaj-service", "has the priority falaj-service, which does not exist"),
         ("Service", "mlflow", "HTTPRoute falaj/mlflow leads to falaj/mlflow, a service that is not there"),
-        ("NetworkPolicy", "falaj/inference-out", "calls feature-server.falaj:6566, and no policy lets it out"),
-        ("NetworkPolicy", "falaj/feature-server-inference", "6566, and no policy there lets it in"),
         ("Deployment", "mlflow", "PodDisruptionBudget falaj/mlflow selects no pod"),
         ("Chart", "envoy-gateway", "is of the group gateway.envoyproxy.io, which no chart of the stack defines"),
         ("Namespace", "kserve", "Chart kserve-crd lives in the namespace kserve, which is not there"),
@@ -77,6 +75,16 @@ def test_a_sound_graph_has_no_fault(sound: Graph, config: StackConfig) -> None:
 )
 def test_what_is_missing_is_told(sound: Graph, config: StackConfig, kind: str, name: str, told: str) -> None:
     assert any(told in fault for fault in faults(without(sound, kind, name), config))
+
+
+def test_who_is_told_an_address_is_let_out_to_it_and_in_there(sound: Graph, config: StackConfig) -> None:
+    def told(inputs: dict[str, Any]) -> None:
+        container(inputs)["args"] = ["--tracking", "http://mlflow.falaj.svc.cluster.local:5000"]
+
+    assert faults(broken(sound, "Deployment", "inference", told), config) == [
+        "Deployment falaj/inference calls mlflow.falaj:5000, and no policy lets it out",
+        "Deployment falaj/inference calls mlflow.falaj:5000, and no policy there lets it in",
+    ]
 
 
 def _huge(inputs: dict[str, Any]) -> None:

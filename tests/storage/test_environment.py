@@ -161,7 +161,7 @@ def test_from_a_file_in_a_bucket_to_an_answer_by_id(
                     *(*python, "serving.runtime", "--http-port", str(http), "--grpc-port", str(grpc)),
                     *("--model-repository", platform.model_repository, "--inference-log", f"{bucket}/inference-log"),
                     *("--log-spool", str(tmp_path / "spool"), "--log-rotate-seconds", "1", "--drain-seconds", "0"),
-                    *("--feature-server", f"http://127.0.0.1:{features}", "--feature-timeout", "60"),
+                    *("--feature-store", str(tmp_path), "--feature-timeout", "60"),
                     *("--pseudonym-key-file", platform.pseudonym_key_file),
                 ],
                 environment,

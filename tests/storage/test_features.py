@@ -15,7 +15,10 @@ from features.definitions import Definitions, definitions
 from features.online import Published, publish
 from features.store import open_store, register
 from infra.services.feature_server import feature_store
+from serving.runtime.errors import RefusedError
+from serving.runtime.features_store import open_online_store
 from tests.features.test_features import contract, records
+from tests.serving.test_features import fetched
 from tests.storage.servers import Cache, Database, ObjectStore
 
 
@@ -110,6 +113,34 @@ def test_the_fields_are_those_that_feast_itself_writes(folder: Path, bucket: str
 
     assert len(ours) == 4
     assert ours == everything()
+    publish(store, defined, records(0), "opened", "none")
+
+
+def test_the_runtime_reads_what_feast_reads(
+    folder: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, defined = registered(folder, bucket, contract(), records(40))
+    publish(store, defined, records(40), "opened", "one")
+    loans = [*(f"L{number}" for number in range(40)), "L99"]
+    columns = ("region", "home", "income", "children")
+
+    rows = fetched(open_online_store(folder, 10), "loan", "loans", columns, *loans)
+    assert not isinstance(rows, RefusedError)
+    theirs = looked_up(folder, *loans)
+    assert rows[-1] is None
+    assert [row and row[1:] for row in rows[:-1]] == [*zip(*(theirs[name][:-1] for name in columns), strict=True)]
+    opened = records(40)["opened"].astype("int64") // 1000
+    assert [row and row[0] for row in rows[:-1]] == opened.tolist()
+    assert fetched(open_online_store(folder, 10), "loan", "loans", ("home",), "L1") == [(opened[1], "rent")]
+
+    # What Feast would give as missing values of a view that it does not know either.
+    assert fetched(open_online_store(folder, 10), "loan", "nosuch", columns, "L1", "L2") == [None, None]
+    monkeypatch.setenv("REDIS_PASSWORD", "wrong")
+    refused = fetched(open_online_store(folder, 10), "loan", "loans", columns, "L1", "L2")
+    assert isinstance(refused, RefusedError)
+    assert refused.status == 503
+    assert "the online store cannot be used" in refused.reason
+    assert "sesame" not in refused.reason + caplog.text
     publish(store, defined, records(0), "opened", "none")
 
 
