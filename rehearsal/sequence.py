@@ -66,6 +66,7 @@ def rehearse(
     *,
     root: Path = ROOT,
     policies: Policies | None = None,
+    inspected: bool = True,
 ) -> Report:
     """Bring a stack up, again, changed, repaired and down, and see that nothing is left.
 
@@ -75,6 +76,8 @@ def rehearse(
         say: Takes lines of progress.
         root: Folder of Pulumi.yaml, the program and the stacks' files.
         policies: Let the first step through; without them none are asked.
+        inspected: Whether what came up is looked at from outside. What is no stack of this repository does not hold
+            what one holds.
 
     Raises:
         ConfigError: There is no such stack, or another rehearsal of it runs.
@@ -98,7 +101,7 @@ def rehearse(
             closing(leftovers.Cluster(servers.kubeconfig)) as cluster,
         ):
             engine = Engine(root, stack, folder, say, servers.environment)
-            _Rehearsal(config, engine, steps, servers, cluster, policies).run()
+            _Rehearsal(config, engine, steps, servers, cluster, policies).run(inspected=inspected)
             return Report(
                 stack=stack,
                 stages=steps.done,
@@ -135,10 +138,11 @@ class _Rehearsal:
         self._servers, self._cluster, self._policies = servers, cluster, policies
         self._settings: dict[str, Any] = config[KEY]
 
-    def run(self) -> None:
+    def run(self, *, inspected: bool) -> None:
         self._engine.configure(self._config)
         self._up()
-        inspect(self._engine.environment, self._steps, *declared(self._engine.resources(), self._steps), *_CONTEXT)
+        if inspected:
+            inspect(self._engine.environment, self._steps, *declared(self._engine.resources(), self._steps), *_CONTEXT)
         self._steps.expect(self._steps.through("up again", self._engine.up()), {})
         protected = self._settings.get("protect", False)
         if protected:
