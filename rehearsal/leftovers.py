@@ -11,6 +11,7 @@ from typing import Any
 from core.errors import FalajError
 from rehearsal.aws import KINDS
 from rehearsal.aws.provider import SEEN, AwsProvider
+from rehearsal.aws.trust import is_deleted
 from rehearsal.kubernetes.api import Api
 from rehearsal.kubernetes.provider import INVENTED_LABEL
 from rehearsal.protocol import NotFoundError
@@ -66,6 +67,11 @@ def _aggregated(item: Mapping[str, Any]) -> bool:
 def askable(resources: Iterable[Mapping[str, Any]]) -> list[str]:
     """URNs of those that AWS told something of when they were made."""
     return [resource["urn"] for resource in resources if SEEN in resource.get("outputs", {})]
+
+
+def deletable(resources: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that the emulation can delete: of what it cannot, that it is still there says nothing."""
+    return [resource for resource in resources if resource["type"] in KINDS and is_deleted(KINDS[resource["type"]])]
 
 
 def cloud(resources: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> list[str]:

