@@ -87,6 +87,8 @@ class Engine:
         shutil.copyfile(root / "Pulumi.yaml", self._project / "Pulumi.yaml")
         # The engine writes into the folder of a project, and the repository's is not its to change here.
         (self._project / "__main__.py").symlink_to(root / "__main__.py")
+        # The program names what is vendored by a path from the project.
+        (self._project / "vendor").symlink_to(root / "vendor")
         plugins, state = folder / "bin", folder / "state"
         state.mkdir()
         engine = engine_environment(self._project)

@@ -1,6 +1,7 @@
 """Charts and kustomizations, rendered by the real helm and kustomize from what is vendored."""
 
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -11,10 +12,10 @@ from typing import Any
 import yaml
 
 from core.errors import FalajError
+from core.pins import pins
 from rehearsal.protocol import ProviderError
 
-CHARTS = Path("vendor/charts")
-_REMOTE = re.compile(r"^(https?|git|ssh|oci)[:@]|^github\.com/")
+CHARTS, MANIFESTS = Path("vendor/charts"), Path("vendor/manifests")
 _DEFINITION = re.compile(r"^kind: CustomResourceDefinition$", re.MULTILINE)
 _GROUP = re.compile(r"^  group: (\S+)$", re.MULTILINE)
 
@@ -66,18 +67,31 @@ def chart(name: str, inputs: dict[str, Any], root: Path, version: str, kinds: Se
         return _objects(command)
 
 
-def kustomization(folder: Path) -> list[dict[str, Any]]:
-    """The objects of a kustomization.
+def kustomization(folder: Path, root: Path) -> list[dict[str, Any]]:
+    """The objects of a kustomization, from what is vendored also where it names the publisher's address.
 
     Raises:
-        NotVendoredError: It refers to what is elsewhere.
+        NotVendoredError: It refers to what is not on this machine.
         ProviderError: kustomize refuses.
     """
     document = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    for resource in document.get("resources", []):
-        if _REMOTE.search(resource):
-            raise NotVendoredError(f"{resource} is not on this machine")
-    return _objects(["kustomize", "build", str(folder), "--load-restrictor", "LoadRestrictionsNone"])
+    places = [_place(entry, folder, root) for entry in document.get("resources", [])]
+    with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
+        paths = [os.path.relpath(place, Path(beside).resolve()) for place in places]
+        (Path(beside) / "kustomization.yaml").write_text(yaml.safe_dump({**document, "resources": paths}, width=1000))
+        return _objects(["kustomize", "build", beside, "--load-restrictor", "LoadRestrictionsNone"])
+
+
+def _place(entry: str, folder: Path, root: Path) -> Path:
+    """Where a kustomization's resource lies on this machine."""
+    place = (folder / entry).resolve()
+    for pin in pins().manifests.values():
+        address = f"{pin.repository}//{pin.path}"
+        if entry.startswith(address) and entry.endswith(f"?ref={pin.version}"):
+            place = root / MANIFESTS / pin.name / entry.removeprefix(address).partition("?")[0].lstrip("/")
+    if not place.exists():
+        raise NotVendoredError(f"{entry} is not on this machine")
+    return place
 
 
 def _objects(command: list[str]) -> list[dict[str, Any]]:

@@ -140,7 +140,7 @@ class KubernetesProvider(Provider):
         if kind == _CHART:
             objects = chart(name, inputs, ROOT, pins().versions.kubernetes, self._api.versions())
         elif kind == _DIRECTORY:
-            objects = kustomization(Path(inputs["directory"]))
+            objects = kustomization(Path(inputs["directory"]), ROOT)
         else:
             raise ProviderError(f"the rehearsal has no {kind}")
         namespaced = {
