@@ -23,7 +23,7 @@ down: env ## Stop the platform; `make down DELETE_DATA=1` deletes its data too
 	@.venv/bin/falaj down $(if $(DELETE_DATA),--delete-data)
 
 test: lint tools ## Run everything that CI runs
-	@.venv/bin/python -m tools.build vendor
+	@.venv/bin/python -m tools.build vendor rehearsal
 	@.venv/bin/pytest
 
 lint: env ## Check style, types and who imports whom
@@ -35,8 +35,8 @@ lint: env ## Check style, types and who imports whom
 image: env ## Build the image that clusters run, with podman, buildah or docker; GPU=1 for the one with CUDA
 	@.venv/bin/python -m tools.image $(if $(GPU),--gpu) $(IMAGE_OPTIONS)
 
-rehearse: tools ## Bring STACK up, change, repair and destroy it, without an account: make rehearse STACK=smb
-	@.venv/bin/falaj rehearse $(STACK)
+rehearse: tools ## Bring STACK, or every stack, up, change, repair and destroy it, without an account: STACK=smb
+	@.venv/bin/falaj rehearse $(or $(STACK),--all)
 
 verify: env ## Look at a deployed STACK from outside, by default at the local one: make verify STACK=prod
 	@.venv/bin/falaj verify $(STACK)
