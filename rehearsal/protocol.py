@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime import rpc
-from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
 from core.errors import FalajError
 
@@ -29,6 +29,14 @@ class ProviderError(FalajError):
 
 class NotFoundError(ProviderError):
     """What is asked for is not there."""
+
+
+class NotReadyError(ProviderError):
+    """A resource was made or changed, and does not become what it is for: `outputs` are what there is of it."""
+
+    def __init__(self, message: str, outputs: Values) -> None:
+        super().__init__(message)
+        self.outputs = outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +99,17 @@ class Provider:
     def update(self, kind: str, identifier: str, before: Values, outputs: Values, inputs: Values) -> Values:
         """Change a resource; the new outputs."""
         raise NotImplementedError
+
+    def settle(self, kind: str, outputs: Values, seconds: float) -> Values:  # noqa: ARG002
+        """Wait until a resource that was made or changed is ready; its outputs then.
+
+        Args:
+            seconds: The resource's own timeout; 0 where it has none.
+
+        Raises:
+            NotReadyError: It does not become ready.
+        """
+        return outputs
 
     def delete(self, kind: str, identifier: str, inputs: Values, outputs: Values) -> None:
         """Delete a resource; one that is gone already is deleted."""
@@ -195,7 +214,8 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
         kind, name = _kind(request.urn), request.urn.rpartition("::")[2]
         made = _guarded(context, lambda: self._provider.create(kind, name, decode(request.properties)))
-        return provider_pb2.CreateResponse(id=made.id, properties=encode(made.outputs))
+        outputs = self._settled(context, request, made.id, made.outputs, request.properties)
+        return provider_pb2.CreateResponse(id=made.id, properties=encode(outputs))
 
     def Read(self, request: Any, context: Any) -> Any:  # noqa: N802
         kind, inputs, outputs = _kind(request.urn), decode(request.inputs), decode(request.properties)
@@ -211,7 +231,29 @@ class _Servicer(provider_pb2_grpc.ResourceProviderServicer):
         kind = _kind(request.urn)
         before, outputs, inputs = decode(request.old_inputs), decode(request.olds), decode(request.news)
         after = _guarded(context, lambda: self._provider.update(kind, request.id, before, outputs, inputs))
-        return provider_pb2.UpdateResponse(properties=encode(after))
+        return provider_pb2.UpdateResponse(
+            properties=encode(self._settled(context, request, request.id, after, request.news))
+        )
+
+    def _settled(
+        self, context: Any, request: Any, identifier: str, outputs: Values, inputs: struct_pb2.Struct
+    ) -> Values:
+        """The outputs once the resource is ready; where it is not, the engine keeps it all the same, as not ready."""
+        try:
+            return self._provider.settle(_kind(request.urn), outputs, request.timeout)
+        except NotReadyError as error:
+            found = provider_pb2.ErrorResourceInitFailed(
+                id=identifier, properties=encode(error.outputs), reasons=[str(error)], inputs=inputs
+            )
+            code = grpc.StatusCode.UNKNOWN
+            status = status_pb2.Status(code=code.value[0], message=str(error))
+            status.details.add().Pack(found)
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+            context.abort(code, str(error))
+            raise
+        except ProviderError as error:
+            context.abort(grpc.StatusCode.UNKNOWN, str(error))
+            raise
 
     def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
         kind, inputs, outputs = _kind(request.urn), decode(request.old_inputs), decode(request.properties)
@@ -235,7 +277,8 @@ def _guarded(context: Any, call: Callable[[], Any]) -> Any:
 
 def serve(provider: Provider) -> None:
     """Serve the provider to the engine that started this process, until the engine ends it or ends itself."""
-    server = grpc.server(futures.ThreadPoolExecutor(16))
+    # More than the engine calls at once: those that wait for pods must not keep those from coming that pods wait for.
+    server = grpc.server(futures.ThreadPoolExecutor(64))
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(_Servicer(provider), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

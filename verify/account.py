@@ -26,15 +26,15 @@ class Account:
         tags: That every resource bears.
     """
 
-    def __init__(self, declared: Declared) -> None:
-        """Read the provider of a stack that has anything on AWS."""
+    def __init__(self, declared: Declared, session: boto3.Session | None = None) -> None:
+        """Read the provider of a stack that has anything on AWS; `session` is that of this shell by default."""
         provider = next(iter(declared.of("pulumi:providers:aws").values()), {})
         self._declared = declared
         self.region = str(provider.get("region", ""))
         self.ids: list[str] = _parsed(provider.get("allowedAccountIds"), [])
         tags: dict[str, dict[str, str]] = _parsed(provider.get("defaultTags"), {})
         self.tags: Mapping[str, str] = tags.get("tags", {})
-        self._session = boto3.Session(region_name=self.region)
+        self._session = session or boto3.Session(region_name=self.region)
 
     @property
     def emulated(self) -> bool:

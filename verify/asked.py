@@ -1,5 +1,6 @@
 """How a check asks: each of its subjects in turn, and apart what is wrong from what could not be asked."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
@@ -13,6 +14,8 @@ LOOKED_AT = "looked_at"
 UNASKED = "unasked"
 _REFUSED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "Forbidden")
 _NOT_IMPLEMENTED = 501
+_LACKING = re.compile("NotImplemented|not been implemented|Not yet implemented|<title>404 Not Found")
+"""How moto says that it does not know an operation."""
 _NOT_FOUND = 404
 
 
@@ -48,11 +51,11 @@ class Each:
                 found = judge(subject)
                 told = [found] if isinstance(found, str) else list(found or [])
             except (UnaskedError, ClientError, BotoCoreError, ApiException) as error:
-                fault = _fault(error)
-                if fault is None:
-                    unasked[name] = _reason(error)
+                reason = unasked_because(error)
+                if reason is not None:
+                    unasked[name] = reason
                     continue
-                told = [fault]
+                told = [_said(error)]
             faults += [f"{name}: {text}" for text in told]
         self._record(LOOKED_AT, len(named) - len(unasked))
         for name, reason in unasked.items():
@@ -65,24 +68,21 @@ class Each:
             pytest.skip("; ".join(sorted(set(unasked.values()))))
 
 
-def _fault(error: Exception) -> str | None:
-    """What is wrong, where the answer says that; None where it says that it cannot be asked."""
+def unasked_because(error: Exception) -> str | None:
+    """Why an error says that something cannot be asked; None where it says that something is wrong."""
     if isinstance(error, ClientError):
-        code = str(error.response.get("Error", {}).get("Code", ""))
+        answer = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if status == _NOT_IMPLEMENTED or code in _REFUSED or "NotImplemented" in str(error):
-            return None
-        return f"{code or status}: {error.response.get('Error', {}).get('Message', '')}"
+        if status == _NOT_IMPLEMENTED or _LACKING.search(f"{answer.get('Code')} {answer.get('Message')}"):
+            return f"{error.operation_name}: the emulation does not know it"
+        return f"{error.operation_name}: no right to it" if answer.get("Code") in _REFUSED else None
     if isinstance(error, ApiException):
-        return "it is not there" if error.status == _NOT_FOUND else None
-    return None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ClientError):
-        lacking = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == _NOT_IMPLEMENTED
-        why = "the emulation does not know it" if lacking or "NotImplemented" in str(error) else "no right to it"
-        return f"{error.operation_name}: {why}"
-    if isinstance(error, ApiException):
-        return f"the API server answered {error.status} {error.reason}"
+        return None if error.status == _NOT_FOUND else f"the API server answered {error.status} {error.reason}"
     return str(error)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        answer = error.response.get("Error", {})
+        return f"{error.operation_name}: {answer.get('Code')}: {answer.get('Message')}"
+    return "it is not there"

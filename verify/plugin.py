@@ -9,7 +9,7 @@ from kubernetes.client.exceptions import ApiException
 
 from core.errors import FalajError
 from verify.account import Account
-from verify.asked import LOOKED_AT, UNASKED, Each, UnaskedError
+from verify.asked import LOOKED_AT, UNASKED, Each, UnaskedError, unasked_because
 from verify.cluster import Cluster
 from verify.declared import Declared
 from verify.local import Local
@@ -73,28 +73,24 @@ class Plugin:
         """Skip what cannot be asked, and say an error in its own words."""
         try:
             return (yield)
-        except UnaskedError as error:
-            pytest.skip(str(error))
-        except (FalajError, ClientError, BotoCoreError, ApiException, OSError) as error:
+        except (UnaskedError, ClientError, BotoCoreError, ApiException) as error:
+            reason = unasked_because(error)
+            if reason is not None:
+                pytest.skip(reason)
+            raise CannotAskError(str(error)) from None
+        except (FalajError, OSError) as error:
             raise CannotAskError(f"{type(error).__name__}: {error}") from None
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Keep the result of a check."""
-        if report.when != "call" and report.passed:
-            return
-        properties = report.user_properties
-        part, _, name = report.nodeid.partition("[")[0].rpartition("/")[2].partition(".py::test_")
-        self.checks.append(
-            Check(
-                id=f"{part}.{name}",
-                holds=self._holds[report.nodeid],
-                result=_result(report),
-                looked_at=sum(int(str(value)) for key, value in properties if key == LOOKED_AT),
-                reason=_text(report),
-                unasked=[str(value) for key, value in properties if key == UNASKED],
-                seconds=round(report.duration, 2),
-            )
-        )
+        report = yield
+        if call.when == "call" or not report.passed:
+            raised = call.excinfo.value if call.excinfo else None
+            self.checks.append(_check(item.nodeid, self._holds[item.nodeid], report, raised))
+        return report
 
 
 class CannotAskError(Exception):
@@ -107,19 +103,20 @@ def _given(found: T | None, otherwise: str) -> T:
     return found
 
 
-def _result(report: pytest.TestReport) -> Result:
+def _check(node: str, holds: str, report: pytest.TestReport, raised: BaseException | None) -> Check:
+    part, _, name = node.partition("[")[0].rpartition("/")[2].partition(".py::test_")
+    result: Result = "passed"
     if report.skipped:
-        return "skipped"
-    if report.passed:
-        return "passed"
-    shown = getattr(report.longrepr, "reprcrash", None)
-    return "failed" if shown is None else "error"
-
-
-def _text(report: pytest.TestReport) -> str:
-    if report.passed:
-        return ""
-    if isinstance(report.longrepr, tuple):
-        return str(report.longrepr[2]).removeprefix("Skipped: ")
-    shown = getattr(report.longrepr, "reprcrash", None)
-    return str(report.longrepr) if shown is None else str(shown.message).removeprefix("verify.plugin.CannotAskError: ")
+        result = "skipped"
+    elif raised is not None:
+        result = "failed" if isinstance(raised, pytest.fail.Exception) else "error"
+    plain = isinstance(raised, (pytest.fail.Exception, pytest.skip.Exception, CannotAskError))
+    return Check(
+        id=f"{part}.{name}",
+        holds=holds,
+        result=result,
+        looked_at=sum(int(str(value)) for key, value in report.user_properties if key == LOOKED_AT),
+        reason="" if raised is None else str(raised) if plain else f"{type(raised).__name__}: {raised}",
+        unasked=[str(value) for key, value in report.user_properties if key == UNASKED],
+        seconds=round(report.duration, 2),
+    )

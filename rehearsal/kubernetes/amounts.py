@@ -61,7 +61,6 @@ def _larger(one: Amounts, other: Amounts) -> Amounts:
 
 def told(found: Amounts) -> str:
     """For people: `2 cpu, 4.0 GiB of memory`."""
-    shown = [
-        f"{found[name]:.4g} {name}" for name in sorted(found) if name not in ("memory", "pods", "ephemeral-storage")
-    ]
+    counted = sorted(found.keys() - {"memory", "pods", "ephemeral-storage"})
+    shown = [f"{float(found[name]):.4g} {name}" for name in counted]
     return ", ".join([*shown, *([f"{found['memory'] / _GIB:.1f} GiB of memory"] if "memory" in found else [])])

@@ -48,7 +48,8 @@ def repelled(spec: Mapping[str, Any], taints: Sequence[Mapping[str, Any]]) -> li
 def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
     if toleration.get("effect") not in (None, "", taint["effect"]):
         return False
-    exists = toleration.get("operator", "Equal") == "Exists"
+    exists: bool = toleration.get("operator", "Equal") == "Exists"
     if not toleration.get("key"):
         return exists
-    return toleration["key"] == taint["key"] and (exists or toleration.get("value", "") == taint.get("value", ""))
+    same: bool = toleration["key"] == taint["key"]
+    return same and (exists or str(toleration.get("value", "")) == str(taint.get("value", "")))

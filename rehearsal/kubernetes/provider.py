@@ -15,6 +15,7 @@ from pulumi.runtime.proto import provider_pb2, resource_pb2, resource_pb2_grpc
 from core.pins import pins
 from rehearsal.kubernetes.api import Api, Manifest, UnknownKindError
 from rehearsal.kubernetes.charts import NotVendoredError, chart, defined_groups, kustomization
+from rehearsal.kubernetes.readiness import settle
 from rehearsal.notes import folder, note
 from rehearsal.protocol import (
     Difference,
@@ -114,6 +115,9 @@ class KubernetesProvider(Provider):
 
     def update(self, kind: str, identifier: str, before: Values, outputs: Values, inputs: Values) -> Values:  # noqa: ARG002
         return self._api.apply(_addressed(inputs, outputs))
+
+    def settle(self, kind: str, outputs: Values, seconds: float) -> Values:  # noqa: ARG002
+        return settle(self._api, outputs, folder().name, seconds)
 
     def delete(self, kind: str, identifier: str, inputs: Values, outputs: Values) -> None:  # noqa: ARG002
         self._api.delete(_addressed(inputs, outputs))

@@ -3,7 +3,7 @@
 import datetime as dt
 
 from verify.account import Account
-from verify.asked import Each
+from verify.asked import Each, UnaskedError
 from verify.declared import Declared, Inputs, known
 
 _HOURS = 50
@@ -63,12 +63,9 @@ def test_plan(each: Each, declared: Declared, aws: Account) -> None:
 def test_recent(each: Each, declared: Declared, aws: Account) -> None:
     """There is a recent copy of every database."""
     vaults = declared.values("aws:backup/vault:Vault", "name")
+    operation = "list_recovery_points_by_backup_vault"
     points = [
-        point
-        for vault in vaults
-        for point in aws.every(
-            "backup", "list_recovery_points_by_backup_vault", "RecoveryPoints", BackupVaultName=vault
-        )
+        point for vault in vaults for point in aws.every("backup", operation, "RecoveryPoints", BackupVaultName=vault)
     ]
 
     def judge(name: str) -> str | None:
@@ -77,10 +74,12 @@ def test_recent(each: Each, declared: Declared, aws: Account) -> None:
             for point in points
             if point["ResourceArn"].endswith(f":db:{name}") and point["Status"] == "COMPLETED"
         ]
-        if not made:
-            return "has no copy in the vault yet"
-        age = dt.datetime.now(dt.UTC) - max(made)
-        return None if age < dt.timedelta(hours=_HOURS) else f"was last copied at {max(made):%Y-%m-%d %H:%M}"
+        if made:
+            return None if _recent(max(made)) else f"was last copied at {max(made):%Y-%m-%d %H:%M}"
+        instance = aws("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]
+        if _recent(instance["InstanceCreateTime"]):
+            raise UnaskedError("it is younger than the first copy")
+        return "has no copy in the vault"
 
     each(declared.values("aws:rds/instance:Instance", "identifier") if vaults else [], judge)
 
@@ -100,3 +99,7 @@ def test_no_copies_elsewhere(each: Each, declared: Declared, aws: Account) -> No
         ]
 
     each(declared.values("aws:backup/plan:Plan", "name"), judge)
+
+
+def _recent(time: dt.datetime) -> bool:
+    return dt.datetime.now(dt.UTC) - time < dt.timedelta(hours=_HOURS)

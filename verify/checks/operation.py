@@ -49,10 +49,10 @@ def test_backups_are_made(each: Each, cluster: Cluster) -> None:
             return "is paused"
         _ = cluster.machines
         last = item.get("status", {}).get("lastBackup")
-        if last is None:
-            return "has made no copy yet"
-        age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(last)
-        return None if age < dt.timedelta(hours=_BACKUP_HOURS) else f"made its last copy at {last}"
+        age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(last or item["metadata"]["creationTimestamp"])
+        if age < dt.timedelta(hours=_BACKUP_HOURS):
+            return None
+        return f"made its last copy at {last}" if last else "has made no copy"
 
     each(cluster.in_namespaces("velero.io/v1", "Schedule"), judge)
 

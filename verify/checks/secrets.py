@@ -39,11 +39,12 @@ def test_issuers(each: Each, declared: Declared, cluster: Cluster) -> None:
 
 
 def test_certificates(each: Each, declared: Declared, cluster: Cluster) -> None:
-    """Every certificate was issued, for its names."""
+    """Every certificate was issued, by its issuer and for its names."""
 
     def judge(inputs: Inputs) -> list[str]:
         found = cluster.live(inputs)
-        faults = [] if found is None else list(differences(inputs["spec"]["dnsNames"], found["spec"].get("dnsNames")))
+        wanted = {key: inputs["spec"].get(key) for key in ("dnsNames", "issuerRef", "usages")}
+        faults = [] if found is None else list(differences(wanted, found["spec"]))
         ready = _ready(cluster, inputs) if not faults else None
         return [*faults, *([ready] if ready else [])]
 
