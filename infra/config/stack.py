@@ -18,6 +18,7 @@ from infra.config.platform import (
     Logging,
     Notebooks,
     Pipelines,
+    Quota,
     Serving,
     Sources,
     Spark,
@@ -135,6 +136,27 @@ class StackConfig(Model):
             raise ValueError(f"substrate.nodes.{gpu_pools[0]} has GPUs, which pods see through gpu: add it")
         if self.gpu is not None and not gpu_pools:
             raise ValueError("gpu is set, and no pool of substrate.nodes has GPUs: remove it, or add a pool")
+        return self
+
+    @model_validator(mode="after")
+    def _quotas_hold(self) -> Self:
+        """Whether what a part may start at once fits its quota, and its pool: the rest would wait for ever."""
+        if isinstance(self.substrate, Local):
+            return self
+        for key, what, number, size, quota in self._together():
+            wanted = (number * size.cpu, number * size.memory_mib / 1024, number * size.gpus)
+            given = (quota.cpu, quota.memory_gib, quota.gpus)
+            if any(one > other for one, other in zip(wanted, given, strict=True)):
+                raise ValueError(
+                    f"{key}.quota is below {number} {what}, which ask for {_told(wanted)} together: "
+                    "raise it, or have fewer"
+                )
+        if self.training is not None:
+            pool = self.pools()[self.training.pool]
+            gpus = pool.count * pool.gpus if isinstance(pool, NodeSelection) else pool.limits.gpus
+            asked = self.training.workers * self.training.worker.gpus
+            if asked > gpus:
+                raise ValueError(f"training.workers ask for {asked} GPUs together, and the pool has {gpus}: lower them")
         return self
 
     @model_validator(mode="after")
@@ -257,6 +279,20 @@ class StackConfig(Model):
             if self.notebooks.gpu_pool is not None:
                 yield "notebooks.gpu_pool", self.notebooks.gpu_pool, "notebooks", Size(cpu=1, memory_mib=2048, gpus=1)
 
+    def _together(self) -> Iterator[tuple[str, str, int, Size, Quota]]:
+        """What a part may run at once: its key, what they are, how many, how large, and its quota."""
+        if self.training is not None:
+            yield "training", "workers", self.training.workers, self.training.worker, self.training.quota
+        if self.spark is not None:
+            yield "spark", "executors", self.spark.executors, self.spark.executor, self.spark.quota
+        if self.notebooks is not None:
+            yield "notebooks", "notebooks", self.notebooks.users, self.notebooks.notebook, self.notebooks.quota
+        if self.serving is not None:
+            for model, served in self.serving.models.items():
+                for version, found in served.versions.items():
+                    what = f"replicas of {model} {version}"
+                    yield "serving", what, found.replicas.maximum, found.size, self.serving.quota
+
     def _fits(self, key: str, pool: str | None, role: Role, size: Size | None) -> None:
         pools = self.pools()
         if pool is not None and pool not in pools:
@@ -279,6 +315,11 @@ class StackConfig(Model):
                 f"(the largest has {widest.cpu:g}, {widest.memory_mib} and {widest.gpus}): ask for less, or choose "
                 "larger nodes"
             )
+
+
+def _told(wanted: tuple[float, float, float]) -> str:
+    cpu, memory, gpus = wanted
+    return f"{cpu:g} CPU, {memory:g} GiB and {gpus:g} GPU"
 
 
 def _holds(shape: Shape, size: Size) -> bool:
