@@ -209,6 +209,25 @@ POOL = {"roles": ["training"], "instance_types": ["g6.xlarge"], "limits": {"cpu"
         ("prod", "gpu", ..., "has GPUs, which pods see through gpu"),
         ("smb", "gpu", {}, "no pool of substrate.nodes has GPUs"),
         ("smb", "pipelines.quota.gpus", 1, r"pipelines\.quota\.gpus is 1, and pipelines\.gpu_pool absent"),
+        (
+            "prod",
+            "training.quota.cpu",
+            24,
+            r"training\.quota is below 4 workers, which ask for 48 CPU, 384 GiB and 4 GPU",
+        ),
+        ("prod", "notebooks.users", 100, r"notebooks\.quota is below 100 notebooks"),
+        ("prod", "spark.executors", 60, r"spark\.quota is below 60 executors"),
+        (
+            "onprem",
+            "training",
+            {
+                "pool": "gpu",
+                "workers": 8,
+                "worker": {"cpu": 1, "memory_mib": 1024, "gpus": 2},
+                "quota": {"cpu": 64, "memory_gib": 400, "gpus": 32},
+            },
+            r"training\.workers ask for 16 GPUs together, and the pool has 8",
+        ),
         # People, money and law
         ("smb", "governance", ..., "a cluster needs governance"),
         ("smb", "governance.contacts.data_protection_officer", ..., "name contacts.data_protection_officer"),
