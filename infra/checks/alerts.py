@@ -1,5 +1,6 @@
 """Every alert ends at a person: a rule's severity has a route, a route a receiver, a topic someone who reads it."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,6 +19,11 @@ def alerts(objects: Objects) -> Iterator[str]:
     ]
     for values in charts:
         yield from _routes(values)
+        yield from _read(objects, values)
+    for (namespace, name), found in objects.of("ConfigMap").items():
+        for file, text in found.inputs.get("data", {}).items():
+            if file.endswith(".json") and not _is_json(text):
+                yield f"ConfigMap {namespace}/{name} has {file}, which is no JSON"
     topics = {topic.urn: topic.name for topic in objects.named("aws:sns/topic:Topic")}
     heard = {
         urn
@@ -43,3 +49,23 @@ def _routes(values: Mapping[str, Any]) -> Iterator[str]:
             severity = rule.get("labels", {}).get("severity")
             if severity not in covered:
                 yield f"the alert {rule['alert']} of {file} has the severity {severity}, which no route takes"
+
+
+def _read(objects: Objects, values: Mapping[str, Any]) -> Iterator[str]:
+    """Whether Prometheus reads our monitors, which do not bear the label of the chart's own."""
+    spec = values.get("prometheus", {}).get("prometheusSpec", {})
+    for kind, key in (("ServiceMonitor", "serviceMonitor"), ("PodMonitor", "podMonitor")):
+        if objects.of(kind) and spec.get(f"{key}SelectorNilUsesHelmValues", True):
+            yield f"Prometheus reads the chart's own {kind}s alone: set {key}SelectorNilUsesHelmValues to false"
+    secrets = {(space, name) for space, name in objects.of("ExternalSecret")}
+    for name in values.get("alertmanager", {}).get("alertmanagerSpec", {}).get("secrets", []):
+        if secrets and ("monitoring", name) not in secrets:
+            yield f"Alertmanager mounts the secret {name}, which nothing brings to monitoring"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 """Kubernetes objects of a graph, as the checks look at them."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +17,12 @@ class Pod:
 
     Attributes:
         owner: Such as `Deployment falaj/mlflow`.
+        resource: The workload.
         replicas: At the least.
     """
 
     owner: str
+    resource: Resource
     namespace: str
     labels: Mapping[str, str]
     spec: Mapping[str, Any]
@@ -35,7 +38,34 @@ class Pod:
         for container in self.containers:
             yield from container.get("command", [])
             yield from container.get("args", [])
-            yield from (entry["value"] for entry in container.get("env", []) if "value" in entry)
+            yield from (str(entry["value"]) for entry in container.get("env", []) if "value" in entry)
+
+    @cached_property
+    def secrets(self) -> Mapping[str, frozenset[str]]:
+        """The secrets that it reads, each with its keys."""
+        read = [
+            (entry["valueFrom"]["secretKeyRef"]["name"], entry["valueFrom"]["secretKeyRef"]["key"])
+            for container in self.containers
+            for entry in container.get("env", [])
+            if "secretKeyRef" in entry.get("valueFrom", {})
+        ]
+        sources: list[Mapping[str, Any]] = []
+        for volume in self.spec.get("volumes", []):
+            sources += [one["secret"] for one in volume.get("projected", {}).get("sources", []) if "secret" in one]
+            if "secret" in volume:
+                sources.append({"name": volume["secret"]["secretName"], "items": volume["secret"].get("items", [])})
+        read += [(source["name"], item["key"]) for source in sources for item in source.get("items", [])]
+        names = {name for name, _ in read}
+        return {name: frozenset(key for other, key in read if other == name) for name in names}
+
+    @cached_property
+    def config_maps(self) -> frozenset[str]:
+        """The ConfigMaps that it mounts or takes variables from."""
+        found = {volume["configMap"]["name"] for volume in self.spec.get("volumes", []) if "configMap" in volume}
+        for container in self.containers:
+            sources = container.get("envFrom", [])
+            found |= {source["configMapRef"]["name"] for source in sources if "configMapRef" in source}
+        return frozenset(found)
 
 
 @dataclass(frozen=True)
@@ -68,6 +98,21 @@ class Objects:
         return [resource for resource in self.graph.resources if resource.type == type_]
 
     @cached_property
+    def _before(self) -> dict[str, frozenset[str]]:
+        return {}
+
+    def before(self, resource: Resource) -> frozenset[str]:
+        """URNs of what is created before a resource: what it depends on, its parents, and theirs."""
+        known = self._before
+        if resource.urn not in known:
+            known[resource.urn] = frozenset()  # A parent may depend on what its child names.
+            direct = {*resource.dependencies, *([resource.parent] if resource.parent else [])}
+            direct |= {resource.provider} if resource.provider else set()
+            above = [self.before(self.by_urn[urn]) for urn in sorted(direct) if urn in self.by_urn]
+            known[resource.urn] = frozenset(direct).union(*above)
+        return known[resource.urn]
+
+    @cached_property
     def pods(self) -> list[Pod]:
         """Pods of all workloads that the program itself writes."""
         found: list[Pod] = []
@@ -77,6 +122,7 @@ class Objects:
                 found.append(
                     Pod(
                         owner=f"{kind} {namespace}/{name}",
+                        resource=resource,
                         namespace=namespace,
                         labels=template["metadata"].get("labels", {}),
                         spec=template["spec"],
@@ -90,3 +136,13 @@ def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     """Whether a label selector, or its `matchLabels` alone, matches; an empty one matches everything."""
     wanted = selector.get("matchLabels", {}) if {"matchLabels", "matchExpressions"} & selector.keys() else selector
     return all(labels.get(key) == value for key, value in wanted.items())
+
+
+def statements(policy: str | None) -> list[Mapping[str, Any]]:
+    """The statements of a policy of AWS; none where it is no JSON, which is a fault of its own."""
+    try:
+        found = json.loads(policy or "{}")
+    except ValueError:
+        return []
+    listed: list[Mapping[str, Any]] = found.get("Statement", [])
+    return listed

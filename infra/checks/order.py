@@ -1,9 +1,8 @@
 """What an object needs must be created before it, and deleted after it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from infra.checks.objects import Objects
-from infra.plan import Resource
 
 _BUILT_IN = (
     "kubernetes:apps/",
@@ -44,7 +43,6 @@ def order(objects: Objects, installed: frozenset[str]) -> Iterator[str]:
     Args:
         installed: Parts that the site runs already.
     """
-    before = _Before(objects.by_urn)
     namespaces = {name: resource.urn for (_, name), resource in objects.of("Namespace").items()}
     charts = {
         resource.inputs["chart"].rpartition("/")[2]: resource.urn
@@ -60,7 +58,7 @@ def order(objects: Objects, installed: frozenset[str]) -> Iterator[str]:
         if namespace and namespace not in ("kube-system", "default"):
             if namespace not in namespaces:
                 yield f"{here} lives in the namespace {namespace}, which is not there"
-            elif namespaces[namespace] not in before.of(resource):
+            elif namespaces[namespace] not in objects.before(resource):
                 yield f"{here} could come before its namespace {namespace}: let it depend on cluster.namespace(…)"
         if not resource.custom or resource.type.startswith(_BUILT_IN):
             continue
@@ -70,22 +68,5 @@ def order(objects: Objects, installed: frozenset[str]) -> Iterator[str]:
             continue
         if chart not in charts:
             yield f"{here} is of the group {group}, which no chart of the stack defines"
-        elif charts[chart] not in before.of(resource):
+        elif charts[chart] not in objects.before(resource):
             yield f"{here} could come before the chart {chart}, which defines its kind: let it depend on the chart"
-
-
-class _Before:
-    """What is created before a resource: what it depends on, its parents, and theirs."""
-
-    def __init__(self, resources: Mapping[str, Resource]) -> None:
-        self._resources = resources
-        self._found: dict[str, frozenset[str]] = {}
-
-    def of(self, resource: Resource) -> frozenset[str]:
-        if resource.urn not in self._found:
-            self._found[resource.urn] = frozenset()  # A parent may depend on what its child names.
-            direct = {*resource.dependencies, *([resource.parent] if resource.parent else [])}
-            direct |= {resource.provider} if resource.provider else set()
-            above = [self.of(self._resources[urn]) for urn in sorted(direct) if urn in self._resources]
-            self._found[resource.urn] = frozenset(direct).union(*above)
-        return self._found[resource.urn]

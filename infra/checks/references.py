@@ -1,7 +1,6 @@
 """What an object names must be there, under that name and with that key."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from infra.checks.objects import Objects, Pod, selects
 
@@ -23,40 +22,20 @@ def _pod(objects: Objects, pod: Pod) -> Iterator[str]:
         yield f"{pod.owner} runs as the service account {account}, which is not in {pod.namespace}"
     # Where a site fills its secrets by hand, the graph has none to look at.
     if objects.of("ExternalSecret"):
-        for name, key in sorted(_secrets(pod)):
+        for name, key in sorted((name, key) for name, keys in pod.secrets.items() for key in keys):
             found = objects.of("ExternalSecret").get((pod.namespace, name))
             keys = {entry["secretKey"] for entry in found.inputs["spec"]["data"]} if found else set()
             if key not in keys:
                 yield f"{pod.owner} reads {key} of the secret {name}, which nothing brings to {pod.namespace}"
-    for name in sorted(_config_maps(pod)):
+    for name in sorted(pod.config_maps):
         if (pod.namespace, name) not in objects.of("ConfigMap"):
             yield f"{pod.owner} mounts the ConfigMap {name}, which is not in {pod.namespace}"
+    for reference in pod.spec.get("imagePullSecrets", []):
+        if objects.of("ExternalSecret") and (pod.namespace, reference["name"]) not in objects.of("ExternalSecret"):
+            yield f"{pod.owner} pulls images with the secret {reference['name']}, which nothing brings"
     priority = pod.spec.get("priorityClassName")
     if priority is not None and ("", priority) not in objects.of("PriorityClass"):
         yield f"{pod.owner} has the priority {priority}, which does not exist"
-
-
-def _secrets(pod: Pod) -> set[tuple[str, str]]:
-    read = {
-        (entry["valueFrom"]["secretKeyRef"]["name"], entry["valueFrom"]["secretKeyRef"]["key"])
-        for container in pod.containers
-        for entry in container.get("env", [])
-        if "secretKeyRef" in entry.get("valueFrom", {})
-    }
-    sources: list[dict[str, Any]] = []
-    for volume in pod.spec.get("volumes", []):
-        sources += [source["secret"] for source in volume.get("projected", {}).get("sources", []) if "secret" in source]
-        if "secret" in volume:
-            sources.append({"name": volume["secret"]["secretName"], "items": volume["secret"].get("items", [])})
-    read |= {(source["name"], item["key"]) for source in sources for item in source.get("items", [])}
-    return read
-
-
-def _config_maps(pod: Pod) -> set[str]:
-    found = {volume["configMap"]["name"] for volume in pod.spec.get("volumes", []) if "configMap" in volume}
-    for container in pod.containers:
-        found |= {source["configMapRef"]["name"] for source in container.get("envFrom", []) if "configMapRef" in source}
-    return found
 
 
 def _routes(objects: Objects) -> Iterator[str]:
