@@ -26,7 +26,7 @@ def provide(api: Api) -> None:
         if storage is None or "deletionTimestamp" in claim["metadata"]:
             continue
         waits = storage.get("volumeBindingMode") == "WaitForFirstConsumer"
-        volume = _volume(claim, _zone(api, node) if node else None)
+        volume = _volume(claim, storage["provisioner"], _zone(api, node) if node else None)
         if volume["metadata"]["name"] not in made and (node or not waits):
             api.create(volume)
 
@@ -37,14 +37,18 @@ def _zone(api: Api, node: str) -> str | None:
     return zone
 
 
-def _volume(claim: Manifest, zone: str | None) -> Manifest:
+def _volume(claim: Manifest, driver: str, zone: str | None) -> Manifest:
     metadata, spec = claim["metadata"], claim["spec"]
     rule = {"key": ZONE, "operator": "In", "values": [zone]}
     within = {"required": {"nodeSelectorTerms": [{"matchExpressions": [rule]}]}}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": f"pvc-{metadata['uid']}", "annotations": {_BY: "provided"}},
+        # What says who provided it keeps Kubernetes' own controller from deleting it.
+        "metadata": {
+            "name": f"pvc-{metadata['uid']}",
+            "annotations": {_BY: "provided", "pv.kubernetes.io/provisioned-by": driver},
+        },
         "spec": {
             "accessModes": spec["accessModes"],
             "capacity": {"storage": spec["resources"]["requests"]["storage"]},
