@@ -116,11 +116,12 @@ def apply(
     used: set[str] = set()
     found: list[Judgement] = []
     for judgement in judgements:
-        key = (judgement.rule.id, f"{judgement.resource.type}::{judgement.resource.name}")
-        exception = valid.get(key) if judgement.status is Status.FAIL else None
-        if exception is not None:
-            used.add(exception.place)
-            judgement = replace(judgement, status=Status.EXCEPTED, exception=exception.place)
+        if judgement.status is Status.FAIL:
+            key = (judgement.rule.id, f"{judgement.resource.type}::{judgement.resource.name}")
+            exception = valid.get(key)
+            if exception is not None:
+                used.add(exception.place)
+                judgement = replace(judgement, status=Status.EXCEPTED, exception=exception.place)
         found.append(judgement)
     problems = [
         f"{one.place}: the exception of {one.entry.rule} for {one.entry.resource} is out of date since "

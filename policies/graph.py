@@ -5,7 +5,7 @@ from datetime import date
 from functools import cached_property
 from typing import Any
 
-from policies.model import SYMBOL, Resource, is_unknown, leaves
+from policies.model import Resource, is_unknown
 from policies.selectors import Selectors
 from policies.settings import Settings
 
@@ -57,24 +57,18 @@ class Graph:
 
     def targets(self, resource: Resource, key: str) -> list[Resource]:
         """What an input refers to: by the symbols in it or, where it is not known, by the engine's word."""
-        value = resource.inputs.get(key)
-        found: dict[str, Resource] = {}
-        for _, text in leaves(value):
-            for kind, name, _ in SYMBOL.findall(text):
-                if (kind, name) in self._by_handle:
-                    target = self._by_handle[kind, name]
-                    found[target.urn] = target
-        if found:
-            return list(found.values())
+        handles, unknown = resource.mentions(key)
+        found = [self._by_handle[handle] for handle in handles if handle in self._by_handle]
+        if found or not unknown:
+            return found
         urns = resource.property_dependencies.get(key, ())
-        unknown = value is None or any(is_unknown(text) for _, text in leaves(value))
-        return [self._by_urn[urn] for urn in urns if urn in self._by_urn] if unknown else []
+        return [self._by_urn[urn] for urn in urns if urn in self._by_urn]
 
     @cached_property
     def _referring(self) -> Mapping[str, list[tuple[Resource, str]]]:
         found: dict[str, list[tuple[Resource, str]]] = {}
         for resource in self.resources:
-            for key in resource.inputs:
+            for key in resource.mentioned:
                 for target in self.targets(resource, key):
                     found.setdefault(target.urn, []).append((resource, key))
         return found

@@ -5,9 +5,10 @@ A resource is plain data, whether it comes from the plan of a stack, from the en
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -94,9 +95,33 @@ class Resource:
             raise Unknown(f"{path} is known only once it exists")
         return found
 
-    def texts(self) -> Iterator[tuple[str, str]]:
+    def texts(self) -> Sequence[tuple[str, str]]:
         """Each text in the inputs with its path."""
-        return leaves(self.inputs)
+        return self._texts
+
+    def mentions(self, key: str) -> tuple[Sequence[tuple[str, str]], bool]:
+        """Types and names of the resources whose symbols an input holds, and whether it holds what is not known."""
+        return self.mentioned.get(key, ((), key not in self.inputs))
+
+    @cached_property
+    def _texts(self) -> tuple[tuple[str, str], ...]:
+        return tuple(leaves(self.inputs))
+
+    @cached_property
+    def mentioned(self) -> Mapping[str, tuple[tuple[tuple[str, str], ...], bool]]:
+        """What `mentions` says of each input of which there is something to say."""
+        found: dict[str, tuple[tuple[tuple[str, str], ...], bool]] = {}
+        for key, value in self.inputs.items():
+            texts = [text for _, text in leaves(value)]
+            handles = dict.fromkeys((kind, name) for text in texts for kind, name, _ in SYMBOL.findall(text))
+            unknown = value is None or any(is_unknown(text) for text in texts)
+            if handles or unknown:
+                found[key] = tuple(handles), unknown
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was found out on the way."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 def _walk(value: Any, path: list[str]) -> Iterator[Any]:

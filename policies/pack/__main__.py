@@ -46,15 +46,14 @@ class _Stack:
         self.policies: dict[str, StackValidationPolicy] = {}
         self._declared: dict[str, Resource] = {}
         self._name = ""
+        self._advisory: frozenset[str] = frozenset()
         self._outcome: Outcome | None = None
 
     def tell(self, args: ResourceValidationArgs, _report: ReportViolation) -> None:
         if not self._name:
             # A URN is the first to say which stack it is; the levels are asked for after that.
             self._name = args.urn.split("::")[0].rpartition(":")[2]
-            for rule in read_settings(_section(self._name), self._name).policies.advisory:
-                if rule in self.policies:
-                    self.policies[rule].enforcement_level = EnforcementLevel.ADVISORY
+            self._advisory = frozenset(read_settings(_section(self._name), self._name).policies.advisory)
         self._declared[args.urn] = resource(args)
         self._outcome = None
 
@@ -64,7 +63,15 @@ class _Stack:
             found = [related(self._declared[one.urn], one) for one in told if one.urn in self._declared]
             graph = stack_graph(self._name, found, _section(self._name), contracts(ROOT), date.today())
             self._outcome = examine(self._name, graph, read_exceptions(ROOT / "exceptions"))
+            self._ask(self._outcome)
         return self._outcome
+
+    def _ask(self, outcome: Outcome) -> None:
+        """Have those asked that have something to report: all resources are decoded anew for each that is asked."""
+        broken = {one.rule.id for one in outcome.of(Status.FAIL)}
+        for rule, policy in self.policies.items():
+            level = EnforcementLevel.ADVISORY if rule in self._advisory else EnforcementLevel.MANDATORY
+            policy.enforcement_level = level if rule in broken else EnforcementLevel.DISABLED
 
 
 def _section(stack: str) -> dict[str, object]:
@@ -129,7 +136,8 @@ def main() -> None:
         validate=stack.tell,
         enforcement_level=EnforcementLevel.ADVISORY,
     )
-    PolicyPack(name="falaj", policies=[listener, *stack.policies.values(), _not_known(stack), _exceptions(stack)])
+    # The first to be asked judges, and says by that which of those after it have something to report.
+    PolicyPack(name="falaj", policies=[listener, _exceptions(stack), _not_known(stack), *stack.policies.values()])
 
 
 main()

@@ -74,8 +74,8 @@ def _regions(resource: Resource, graph: Graph) -> Faults:
     substrate = graph.settings.substrate
     if substrate is None or substrate.kind != "aws":
         return  # Stores of other makers want a region's name in signatures and mean nothing by it.
-    for path, _, value in _leaves(dict(resource.inputs)):
-        if isinstance(value, str) and ABROAD.fullmatch(value) and value not in AWS:
+    for path, value in resource.texts():
+        if ABROAD.fullmatch(value) and value not in AWS:
             yield f"{path} is {value}"
 
 

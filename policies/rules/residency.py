@@ -221,13 +221,14 @@ def _is_source(resource: Resource, path: str) -> bool:
 
 
 def _storage(resource: Resource, graph: Graph) -> Faults:
-    buckets = {bucket.inputs.get("bucket") for bucket in graph.of("aws:s3/bucket:Bucket")}
     for path, text in resource.texts():
         for scheme, rest in urls(text):
             if scheme in ("gs", "hf", "wasbs", "abfss"):
                 yield f"{path} is a storage address: {storage_abroad(f'{scheme}://{rest}', graph.settings)}"
-            elif scheme in ("s3", "s3a") and buckets and rest.partition("/")[0] not in (buckets | {"symbol"}):
-                yield f"{path} names a bucket that is not of this stack, so of a place that is not known"
+            elif scheme in ("s3", "s3a"):
+                buckets = {bucket.inputs.get("bucket") for bucket in graph.of("aws:s3/bucket:Bucket")}
+                if buckets and rest.partition("/")[0] not in (buckets | {"symbol"}):
+                    yield f"{path} names a bucket that is not of this stack, so of a place that is not known"
 
 
 def _cr_hosts(*paths: str) -> Judge:

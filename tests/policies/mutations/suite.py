@@ -66,6 +66,11 @@ class Suite:
         self._known: dict[tuple[str, Settings], dict[tuple[str, int], Judgement]] = {}
         self.clean = {stack: _stack(stack) for stack in (SMB, PROD, SITE)} | {one.subject: one for one in _files()}
         self.before = {name: self.examine(World(one)) for name, one in self.clean.items()}
+        self._before = {
+            (name, status): _at(outcome, status)
+            for name, outcome in self.before.items()
+            for status in (Status.FAIL, Status.UNKNOWN)
+        }
         gc.freeze()  # All this lives to the end.
 
     def examine(self, world: World) -> Outcome:
@@ -97,20 +102,21 @@ class Suite:
         return [self._try(mutation, subject) for subject in mutation.subjects]
 
     def _try(self, mutation: Mutation, subject: str) -> Result:
-        before = self.before[subject]
         world = World(self.clean[subject])
         mutation.change(world)
         after = self.examine(world)
-        rules = _at(after, Status.FAIL) - _at(before, Status.FAIL)
-        caught = {rule for rule, _ in rules} | ({EXCEPTIONS} if set(after.problems) - set(before.problems) else set())
-        doubts = {rule for rule, _ in _at(after, Status.UNKNOWN) - _at(before, Status.UNKNOWN)}
+        caught = {rule for rule, _ in _at(after, Status.FAIL) - self._before[subject, Status.FAIL]}
+        caught |= {EXCEPTIONS} if set(after.problems) - set(self.before[subject].problems) else set()
+        doubts = {rule for rule, _ in _at(after, Status.UNKNOWN) - self._before[subject, Status.UNKNOWN]}
         return Result(
             mutation=mutation, subject=subject, rules=tuple(sorted(caught)), doubts=tuple(sorted(doubts - caught))
         )
 
 
-def _at(outcome: Outcome, *statuses: Status) -> set[tuple[str, str]]:
-    return {(one.rule.id, f"{one.resource.type}::{one.resource.name}") for one in outcome.of(*statuses)}
+def _at(outcome: Outcome, status: Status) -> set[tuple[str, str]]:
+    return {
+        (one.rule.id, f"{one.resource.type}::{one.resource.name}") for one in outcome.judgements if one.status is status
+    }
 
 
 def _stack(stack: str) -> Clean:
