@@ -2,9 +2,9 @@
 
 import functools
 import re
+import warnings
 
 import botocore.session
-from moto.core.exceptions import ServiceException
 from moto.core.request import Request as Parsed
 from moto.core.request import determine_request_protocol
 from moto.core.routing import NotFound, get_service_router
@@ -17,6 +17,14 @@ from rehearsal.faults.proxy import Answer, Call, Effect, Forward, Request
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request")
 _THROTTLED = {"ec2": "RequestLimitExceeded", "s3": "SlowDown", "iam": "Throttling", "rds": "Throttling"}
 """How services say that they are asked too often; all others `ThrottlingException`."""
+
+
+class _RefusalError(Exception):
+    """What moto's code makes an answer of, in the shape of the service's model where that has one for the code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
 
 
 def recognize(request: Request) -> Call:
@@ -39,7 +47,11 @@ def refused(code: str, message: str) -> Effect:
         model = get_service_model(call.service)
         protocol = determine_request_protocol(model, _parsed(call.request).content_type)
         operation = model.operation_model(call.operation)
-        said = get_serializer_class(call.service, protocol)(operation).serialize(ServiceException(code, message))
+        serializer = get_serializer_class(call.service, protocol)(operation)
+        with warnings.catch_warnings():
+            # Codes that all services have are in no model of one.
+            warnings.filterwarnings("ignore", message=".*does not match an error shape")
+            said = serializer.serialize(_RefusalError(code, message))
         return Answer(status=said["status_code"], headers=said["headers"], body=said["body"].encode())
 
     return effect
