@@ -64,6 +64,8 @@ def verify(
     plugin = Plugin(declared, local, cluster, account)
     arguments = [
         *("--rootdir", str(_CHECKS), "-c", "/dev/null", "--import-mode", "importlib", "--capture", "no"),
+        # Neither is of use without asserts, threads and warnings of our own, and each costs more than a check.
+        *("--assert", "plain", "-p", "no:unraisableexception", "-p", "no:threadexception", "-p", "no:warnings"),
         *("--disable-plugin-autoload", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "testinfra.plugin"),
         *(("--junit-xml", str(junit), "-o", f"junit_suite_name=verify {declared.stack}") if junit else ()),
         *(str(_CHECKS / f"{part}.py") for part in modules),
