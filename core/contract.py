@@ -238,6 +238,16 @@ class Training(_Model):
     folds: int = Field(default=5, ge=2, le=10)
 
 
+class Export(_Model):
+    """Whether a graph of fewer bits may stand for the model that was trained, where it is faster.
+
+    `max_loss` is how much worse it may be on held-out rows by each metric that `quality` names, in the metric's unit,
+    and in standard deviations of the target where that is the metric's unit. None keeps the graph as it was trained.
+    """
+
+    max_loss: float | None = Field(default=None, ge=0)
+
+
 class DataContract(_Model):
     """Everything the platform knows of one use case."""
 
@@ -255,6 +265,7 @@ class DataContract(_Model):
     automated_decision: AutomatedDecision
     dpia: Dpia | None = None
     training: Training = Training()
+    export: Export = Export()
     quality: dict[str, Bound]
     fairness: Fairness | None = None
     drift: Drift

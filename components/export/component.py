@@ -38,3 +38,4 @@ def export(
         )
         result = step.export(agreed, Path(model.path), Path(training.path), lineage, Path(onnx.path))
         onnx.metadata["max_difference"] = result.max_difference
+        onnx.metadata["graph"] = result.verdict

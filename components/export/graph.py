@@ -34,6 +34,8 @@ def assemble(contract: DataContract, model: Network | onnx.ModelProto) -> onnx.M
     )
     graph = compose.merge_models(graph, _outputs(contract.task), io_map=[(f"model.{SCORE}", SCORE)])
     graph.producer_name = "falaj"
+    # Each of the parts brought them along.
+    _set_opsets(graph)
     onnx.checker.check_model(graph, full_check=True)
     return graph
 
@@ -114,10 +116,14 @@ def _stripped(model: onnx.ModelProto) -> onnx.ModelProto:
     for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]
     model.graph.doc_string = ""
-    del model.opset_import[:]
-    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in OPSETS.items())
+    _set_opsets(model)
     model.ir_version = IR_VERSION
     return model
+
+
+def _set_opsets(model: onnx.ModelProto) -> None:
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in OPSETS.items())
 
 
 def _from_trees(contract: DataContract, trees: onnx.ModelProto) -> onnx.ModelProto:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from pydantic import BaseModel, ConfigDict
 
 from components.export.graph import assemble
+from components.export.optimise import measure, quantised
+from components.export.report import EXPORT_FILE, ExportReport, GraphKind, choose
 from components.modelling import saved
 from components.modelling.matrix import (
     FEATURES,
@@ -15,6 +16,7 @@ from components.modelling.matrix import (
     is_holdout,
     numeric_features,
     read_training,
+    target,
     tensors,
     text_features,
 )
@@ -29,19 +31,10 @@ PARITY_LIMIT = 1e-4
 """Largest difference on a held-out row: of probabilities, or of predictions in standard deviations of the target."""
 
 
-class ExportReport(BaseModel):
-    """How far the graph departs from the model that was trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows: int
-    max_difference: float
-    """In the unit of PARITY_LIMIT."""
-    bytes: int
-
-
 def export(contract: DataContract, model: Path, training: Path, lineage: Lineage, out_onnx: Path) -> ExportReport:
-    """Write `model.onnx` and `model.json` and compare the graph with the trained model.
+    """Write the graph, its specification and the report, and compare the graph with the trained model.
+
+    Where the contract lets something be lost, the graph is made in 8 bits too, and the better of the two is written.
 
     Args:
         model: The folder that train wrote.
@@ -49,13 +42,16 @@ def export(contract: DataContract, model: Path, training: Path, lineage: Lineage
         out_onnx: Folder to write.
 
     Raises:
-        DataError: The model or the frame cannot be read, or the graph's answers differ from the model's.
+        DataError: The model or the frame cannot be read, the graph's answers differ from the model's, or the held-out
+            rows say nothing of an optimised graph.
     """
     trained, reference = saved.load(model)
     graph = assemble(contract, trained)
-    frame = read_training(contract, training)
-    frame = frame[is_holdout(contract, frame[contract.entity])]
-    answers = Session(graph.SerializeToString(), contract.task).predict(tensors(contract, frame))
+    every = read_training(contract, training)
+    held_out = is_holdout(contract, every[contract.entity])
+    frame = every[held_out]
+    inputs = tensors(contract, frame)
+    answers = Session(graph.SerializeToString(), contract.task).predict(inputs)
     if len(answers) != len(reference):
         raise DataError(
             f"{model} was trained with {len(reference)} held-out rows, {training} has {len(answers)}: run train again"
@@ -67,11 +63,24 @@ def export(contract: DataContract, model: Path, training: Path, lineage: Lineage
             f"the exported graph differs from the trained model by {difference:.2e} on a held-out row, "
             f"more than {PARITY_LIMIT:.0e}: the export is wrong (components/export/graph.py)"
         )
+    report = ExportReport(rows=len(answers), max_difference=difference, bytes=graph.ByteSize())
+    if contract.export.max_loss is not None:
+        graphs: dict[GraphKind, onnx.ModelProto] = {"float32": graph}
+        smaller = quantised(graph, tensors(contract, every[~held_out]))
+        if smaller is not None:
+            graphs["int8"] = smaller
+        candidates = measure(contract, graphs, inputs, target(contract, frame))
+        kind, verdict = choose(candidates, contract.export.max_loss)
+        graph = graphs[kind]
+        report = report.model_copy(
+            update={"bytes": graph.ByteSize(), "kind": kind, "candidates": candidates, "verdict": verdict}
+        )
     out_onnx.mkdir(parents=True, exist_ok=True)
     onnx.save(graph, out_onnx / MODEL_FILE)
     (out_onnx / SPEC_FILE).write_text(spec(contract, lineage).model_dump_json(indent=2) + "\n")
-    report = ExportReport(rows=len(answers), max_difference=difference, bytes=(out_onnx / MODEL_FILE).stat().st_size)
+    (out_onnx / EXPORT_FILE).write_text(report.model_dump_json(indent=2) + "\n")
     logger.info("%s bytes; %s held-out rows differ by %.1e at most", report.bytes, report.rows, difference)
+    logger.info("%s", report.verdict)
     return report
 
 

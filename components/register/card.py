@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from components.evaluate.report import EvaluationReport, Gate, GroupFairness
+from components.export.report import ExportReport
 from components.modelling.metrics import Interval
 from components.modelling.saved import Kind
 from core.contract import AutomatedDecision, DataContract, Dpia, LawfulBasis, Owner, Purpose, Retention, Task
@@ -42,6 +43,8 @@ class ModelCard(BaseModel):
     oversight: str
     limits: tuple[str, ...]
     kind: Kind
+    graph: str
+    """Which graph is served, and why."""
     training_rows: int
     holdout_rows: int
     trained_until: dt.date | None
@@ -59,7 +62,12 @@ class ModelCard(BaseModel):
 
 
 def make_card(
-    contract: DataContract, report: EvaluationReport, spec: ModelSpec, model_digest: str, created: dt.date
+    contract: DataContract,
+    report: EvaluationReport,
+    exported: ExportReport,
+    spec: ModelSpec,
+    model_digest: str,
+    created: dt.date,
 ) -> ModelCard:
     """Gather the card's fields.
 
@@ -86,6 +94,7 @@ def make_card(
         oversight=_oversight(contract),
         limits=tuple(_limits(contract, report)),
         kind=report.comparison.winner,
+        graph=exported.verdict,
         training_rows=report.training_rows,
         holdout_rows=report.holdout_rows,
         trained_until=contract.training.until,
@@ -196,6 +205,7 @@ def render(card: ModelCard) -> str:
         ("Review by", f"{card.review_by}: {card.review_reason}"),
         ("Personal columns", ", ".join(card.personal_columns) or "none"),
         ("Sensitive columns", ", ".join(card.sensitive_columns) or "none"),
+        ("Graph", card.graph),
     ]
     lineage = [(name.replace("_", " "), value) for name, value in card.lineage.model_dump().items()]
     parts = [

@@ -11,6 +11,7 @@ import numpy as np
 import onnx as onnx_format
 
 from components.evaluate.report import read_report
+from components.export.report import read_report as read_export_report
 from components.register.card import make_card, render
 from components.tracking import tracking
 from core.contract import DataContract
@@ -68,7 +69,8 @@ def register(
         digest = file_digest(onnx / MODEL_FILE)
     except (OSError, ValueError) as error:
         raise DataError(f"{onnx} holds no exported model: {error}: run export again") from error
-    card = make_card(contract, evaluation, spec, digest, today or dt.datetime.now(dt.UTC).date())
+    day = today or dt.datetime.now(dt.UTC).date()
+    card = make_card(contract, evaluation, read_export_report(onnx), spec, digest, day)
     with tracking(mlflow_url) as client, tempfile.TemporaryDirectory() as scratch:
         for version in client.search_model_versions(f"name = '{contract.name}' and run_id = '{mlflow_run}'"):
             if version.tags.get(MODEL_TAG) == digest:

@@ -7,6 +7,7 @@ import pytest
 
 from components.evaluate.report import EvaluationReport, Gate
 from components.evaluate.step import evaluate
+from components.export.report import read_report
 from components.modelling.matrix import tensors
 from components.modelling.session import OUTPUTS, Session
 from components.register.card import make_card, render, risk_tier
@@ -91,7 +92,8 @@ def test_refusals_of_the_server_are_told(trained, report, mlflow_url: str) -> No
 
 def card_of(trained, report: EvaluationReport, contract: DataContract | None = None):
     spec = ModelSpec.model_validate_json((trained.folder / "onnx" / "model.json").read_bytes())
-    return make_card(contract or trained.use_case.contract, report, spec, "sha256:m", TODAY)
+    exported = read_report(trained.folder / "onnx")
+    return make_card(contract or trained.use_case.contract, report, exported, spec, "sha256:m", TODAY)
 
 
 def test_card_says_what_contract_and_report_say(trained, report) -> None:
@@ -116,6 +118,7 @@ def test_card_says_what_contract_and_report_say(trained, report) -> None:
         "<city>",
         "sha256:m",
         "run-1",
+        "float32, as it was trained",
         *METRIC_NAMES[contract.task],
     ):
         assert expected in text, expected
