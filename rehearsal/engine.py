@@ -250,7 +250,8 @@ def _outcome(events: Path, succeeded: bool, seconds: float) -> Outcome:
             urn = said.get("urn", "")
             errors.append(f"{urn.rpartition('$')[2] or urn}: {said['message'].strip()}".removeprefix(": "))
         elif (judged := event.get("policyEvent")) is not None:
-            found = Finding(judged["policyName"], _COLOUR.sub("", judged["message"]).strip())
+            # Before its words on the resource, the engine says what the rule is about.
+            found = Finding(judged["policyName"], _COLOUR.sub("", judged["message"]).strip().partition("\n")[2])
             findings.add(found)
             if judged["enforcementLevel"] == "mandatory":
                 errors.append(f"{found.rule}: {found.text}")

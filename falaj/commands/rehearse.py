@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,17 +29,22 @@ def rehearse(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Rehearse every stack, one after another.")] = False,
     policies: Annotated[bool, typer.Option(help="Let the policy pack judge too, where it has its environment.")] = True,
+    fault: Annotated[
+        str | None, typer.Option(help="Do this fault to them instead, or `all` one after another.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Bring stacks up, change, repair and destroy them: the real engine, an emulated AWS, a real API server."""
     from infra.plan import stacks as known
+    from rehearsal.faults.run import named
 
     if bool(stacks) == every:
         raise ConfigError("name stacks, or pass --all: `falaj rehearse smb`")
+    faults = named(fault) if fault else []
     for group in ("engine", "rehearsal"):
         ensure(group)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.prefix) / "bin"), str(BIN), os.environ.get("PATH", os.defpath)])
-    summaries = [_summary(stack, policies, as_json) for stack in (known(ROOT) if every else stacks or [])]
+    summaries = [_summary(stack, policies, as_json, faults) for stack in (known(ROOT) if every else stacks or [])]
     if as_json:
         console.result(summaries)
     elif len(summaries) > 1:
@@ -51,16 +57,21 @@ def rehearse(
         raise typer.Exit(1)
 
 
-def _summary(stack: str, policies: bool, as_json: bool) -> dict[str, Any]:
+def _summary(stack: str, policies: bool, as_json: bool, faults: Sequence[str]) -> dict[str, Any]:
     """Rehearse one stack; what went wrong with it is said at once, and those after it are rehearsed all the same."""
+    from rehearsal.faults.run import rehearse_faults
     from rehearsal.sequence import rehearse as run
 
     console.say(f"{stack}:")
+    home, path = environment.home() / "rehearsal", os.environ["PATH"]
     started = time.monotonic()
     summary: dict[str, Any] = {"stack": stack}
     try:
-        judged = _policies(stack) if policies and (_PACK / ".venv").is_dir() else None
-        report = run(stack, environment.home() / "rehearsal", os.environ["PATH"], console.say, policies=judged)
+        if faults:
+            report = rehearse_faults(stack, faults, home, path, console.say)
+        else:
+            judged = _policies(stack) if policies and (_PACK / ".venv").is_dir() else None
+            report = run(stack, home, path, console.say, policies=judged)
     except FalajError as error:
         console.err.print(f"error: {error}", soft_wrap=True, markup=False)
         summary["failed"] = str(error).partition("\n")[0]
@@ -86,6 +97,7 @@ def _policies(stack: str) -> "Policies":
         )
         for one in outcome.of(Status.FAIL)
     }
+    expected |= {Finding("exceptions", problem) for problem in outcome.problems}
     return Policies(pack=_PACK / "run", expected=expected)
 
 
