@@ -1,16 +1,18 @@
-"""The runtime against a stock KServe server, a bare grpc.aio server and the raw ONNX Runtime session, in one run.
+"""The runtime against stock KServe and MLServer, a bare grpc.aio server and the raw ONNX Runtime session, in one run.
 
     python benchmarks/serving/compare.py [--rounds 3] [--seconds 2] [--only trees]
 
 The server has core 0, the load has core 1, each server one process and one thread in the graph. The rounds are
 interleaved, so that a slow minute of the machine hits all alike; what counts is the ratio of the medians. The
 runtime's validation, metrics and inference log are on. Needs wrk and h2load (Debian and Ubuntu: apt-get install wrk
-nghttp2-client). Writes RESULTS.md and results.svg beside this file.
+nghttp2-client); MLServer is left out where uv is neither on PATH nor in .tools, where `make env` puts it. Writes
+RESULTS.md, results.json and results.svg beside this file.
 """
 
 import argparse
 import os
 import pstats
+import re
 import shutil
 import statistics
 import sys
@@ -19,6 +21,7 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -30,12 +33,15 @@ import report
 import servers
 from load import Load
 from report import Case, Results
+from servers import Server
 
-ROWS = (1, 32)
-CLIENTS = (1, 16, 64)
+CLIENTS = {1: (1, 16, 64), 32: (16, 64)}
 _VARIANTS = 32
 _CROWD = 1000
 """Clients of the overload: more than a batch holds, fewer than the connections that are allowed."""
+_SHORT_QUEUE = ("--max-queue-seconds", "0.02")
+"""With which the runtime must refuse most of the crowd."""
+_UV = servers.ROOT / ".tools" / "uv" / "bin" / "uv"
 
 
 def main() -> None:
@@ -60,45 +66,63 @@ def main() -> None:
     medians = {case: _median(loads) for case, loads in results.items()}
     text = report.render(medians, shares, arguments.rounds, arguments.seconds)
     (report.HERE / "RESULTS.md").write_text(text)
+    (report.HERE / "results.json").write_text(report.as_json(medians))
     report.plot(medians, report.HERE / "results.svg")
     print(text)
 
 
 def compare(folder: Path, model: str, rounds: int, seconds: int, results: Results) -> None:
     """Measure one model's cases in interleaved rounds."""
-    with (
-        servers.ours(folder, model) as ours,
-        servers.stock(folder, model) as stock,
-        servers.bare_grpc() as bare,
-    ):
+    with ExitStack() as started:
+        ours, crowded = [started.enter_context(servers.ours(folder, model)) for _ in range(2)]
+        shedding = started.enter_context(servers.ours(folder, model, *_SHORT_QUEUE))
+        stock = started.enter_context(servers.stock(folder, model))
+        bare = started.enter_context(servers.bare_grpc())
+        bare_model = started.enter_context(servers.bare_grpc(str(servers.onnx(folder, model))))
+        peers = {"stock": stock}
+        uv = shutil.which("uv") or (str(_UV) if _UV.exists() else None)
+        if uv is not None:
+            peers["mlserver"] = started.enter_context(servers.mlserver(folder, model, uv))
         cases: dict[Case, Callable[[], Load]] = {}
-        for rows in ROWS:
+
+        def add(name: str, server: Server, rows: int, clients: int, kind: str = "json") -> None:
+            measure = partial(load.http, folder, server, model, rows, clients, seconds, kind=kind)
+            cases[Case(name, model, rows, clients, kind)] = measure
+
+        def half(rows: int) -> Load:
+            peak = results[Case("ours", model, rows, 64, "json")][-1].rate
+            return load.paced(folder, crowded, model, rows, 64, seconds, peak / 2)
+
+        for rows, numbers in CLIENTS.items():
             cases[Case("raw", model, rows, 1, "session")] = partial(raw, folder, model, rows)
-            for clients in CLIENTS:
-                for name, server in (("ours", ours), ("stock", stock)):
-                    cases[Case(name, model, rows, clients, "json")] = partial(
-                        load.http, folder, server, model, rows, clients, seconds
-                    )
-            for kind in ("gateway", "binary"):
-                cases[Case("ours", model, rows, 64, kind)] = partial(
-                    load.http, folder, ours, model, rows, 64, seconds, kind=kind
+            for clients in numbers:
+                add("ours", ours, rows, clients)
+                add("stock", stock, rows, clients)
+            if "mlserver" in peers:
+                add("mlserver", peers["mlserver"], rows, 64)
+            cases[Case("ours", model, rows, 64, "half")] = partial(half, rows)
+            for kind, server in (("crowd", crowded), ("shed", shedding)):
+                cases[Case("ours", model, rows, _CROWD, kind)] = partial(
+                    load.http, folder, server, model, rows, _CROWD, seconds * 3 // 2, may_refuse=True
                 )
-            for name, server in (("ours", ours), ("bare", bare)):
+            add("ours", ours, rows, 64, "binary")
+            for name, server in (("ours", ours), ("bare", bare), ("bare model", bare_model)):
                 cases[Case(name, model, rows, 64, "grpc")] = partial(
                     load.grpc, folder, server, model, rows, 4, 16, seconds
                 )
-        for server in (ours, stock):
+        add("ours", ours, 1, 64, "gateway")
+        for server in (ours, *peers.values()):
             load.http(folder, server, model, 1, 16, 1)
         for number in range(rounds):
             for case, measure in cases.items():
                 results[case].append(measure())
             print(f"{model}: round {number + 1} of {rounds} done", file=sys.stderr)
-        _check_answers(ours)
-        for rows in ROWS:
-            peak = statistics.median(result.rate for result in results[Case("ours", model, rows, 64, "json")])
-            for kind, clients, share in (("half", 64, 0.5), ("full", _CROWD, 1), ("triple", _CROWD, 3)):
-                measured = load.rated(folder, ours, model, rows, clients, 3 * seconds, peak * share)
-                results[Case("ours", model, rows, clients, kind)].append(measured)
+        asked = [
+            case.clients
+            for case in cases
+            if case.server == "ours" and case.kind in ("json", "gateway", "binary", "grpc")
+        ]
+        _check_answers(ours, 16 + rounds * sum(asked))
 
 
 def raw(folder: Path, model: str, rows: int) -> Load:
@@ -132,7 +156,7 @@ def profile(folder: Path, seconds: int) -> dict[str, float]:
     parts: dict[str, float] = defaultdict(float)
     for sign, loaded in ((-1, False), (1, True)):
         output = folder / f"profile-{loaded}"
-        with servers.ours(folder, "trees", "-m", "cProfile", "-o", str(output)) as server:
+        with servers.ours(folder, "trees", interpreter=("-m", "cProfile", "-o", str(output))) as server:
             if loaded:
                 load.http(folder, server, "trees", 1, 64, seconds)
         statistics_of = pstats.Stats(str(output)).stats  # type: ignore[attr-defined]
@@ -142,13 +166,18 @@ def profile(folder: Path, seconds: int) -> dict[str, float]:
     return {part: own / total for part, own in sorted(parts.items(), key=lambda item: -item[1])}
 
 
-def _check_answers(server: servers.Server) -> None:
-    """What h2load cannot see: whether a call was answered with the status OK."""
+def _check_answers(server: servers.Server, clients: int) -> None:
+    """What h2load cannot see: whether a call was answered with the status OK.
+
+    Each of the clients of all measurements may leave one behind, when its measurement ends before its answer.
+    """
     with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/metrics") as response:
-        lines = response.read().decode().splitlines()
-    counts = [line for line in lines if line.startswith("falaj_inference_requests_total")]
-    if not counts or any('outcome="ok"' not in line for line in counts):
-        sys.exit("not all requests were answered:\n" + "\n".join(counts))
+        text = response.read().decode()
+    counts: dict[str, float] = defaultdict(float)
+    for outcome, count in re.findall(r'(?m)^falaj_inference_requests_total{.*outcome="(\w+)".*} (.+)$', text):
+        counts[outcome] += float(count)
+    if not counts.keys() <= {"ok", "abandoned"} or not counts["ok"] or counts["abandoned"] > clients:
+        sys.exit(f"not all requests were answered: {dict(counts)}")
 
 
 def _median(loads: list[Load]) -> Load:

@@ -1,4 +1,4 @@
-"""The load, from core 1: wrk for HTTP/1.1 as fast as it goes, h2load for gRPC and for a given rate.
+"""The load, from core 1: wrk for HTTP/1.1 as fast as it goes, h2load for gRPC, paced.py for a given rate.
 
 Every request has values of its own, out of a few dozen, so that no server gains from the same bytes again.
 """
@@ -18,6 +18,8 @@ import numpy as np
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from servers import Server
 
+HERE = Path(__file__).parent
+_WARM_UP_S = 1
 _VARIANTS = 32
 _PATH = f"/v2/models/{models.NAME}/infer"
 _GATEWAY = (
@@ -60,9 +62,17 @@ def binary_body(values: Sequence[Sequence[float]]) -> tuple[bytes, int]:
 
 
 def http(
-    folder: Path, server: Server, model: str, rows: int, clients: int, seconds: int, *, kind: str = "json"
+    folder: Path,
+    server: Server,
+    model: str,
+    rows: int,
+    clients: int,
+    seconds: int,
+    *,
+    kind: str = "json",
+    may_refuse: bool = False,
 ) -> Load:
-    """As many requests as `clients` connections make.
+    """As many requests as `clients` connections make; one that was refused asks again at once.
 
     Args:
         kind: json, binary, or gateway: JSON with the headers that a gateway adds.
@@ -75,23 +85,37 @@ def http(
     before = server.cpu_seconds
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     cpu = server.cpu_seconds - before
-    if "Non-2xx" in output or "Socket errors" in output:
+    found = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    refused = int(found[1]) if found else 0
+    if (refused and not may_refuse) or re.search(r"Socket errors: .*(connect|read|write) [1-9]", output):
         sys.exit(f"not all requests were answered ({model}, {rows} rows, {clients} clients, {kind}):\n{output}")
-    found = {field: re.search(rf"{field}\s+([\d.]+)(us|ms|s)?", output) for field in ("50%", "99%", "Requests/sec:")}
-    p50, p99, rate = [
-        float(match[1]) * {"us": 1e-3, "ms": 1, "s": 1e3, None: 1}[match[2]] for match in found.values() if match
+    p50, p99 = [
+        float(match[1]) * {"us": 1e-3, "ms": 1, "s": 1e3}[match[2]]
+        for match in re.finditer(r"(?:50|99)%\s+([\d.]+)(us|ms|s)", output)
     ]
-    requests = re.search(r"(\d+) requests in", output)
-    return Load(rate, p50, p99, 0, 1e6 * cpu / int(requests[1]) if requests else 0)
+    total = re.search(r"(\d+) requests in ([\d.]+)s", output)
+    if total is None:
+        sys.exit(f"wrk says nothing of its requests:\n{output}")
+    answered, lasted = int(total[1]) - refused, float(total[2])
+    return Load(answered / lasted, p50, p99, refused / lasted, 1e6 * cpu / max(answered, 1))
 
 
-def rated(folder: Path, server: Server, model: str, rows: int, clients: int, seconds: int, rate: float) -> Load:
-    """`rate` requests a second in all, whether the server keeps up or not; answers of one client come in turn."""
+def paced(folder: Path, server: Server, model: str, rows: int, clients: int, seconds: int, rate: float) -> Load:
+    """`rate` requests a second in all, one after the other; see paced.py."""
     body = folder / f"{model}-{rows}.json"
     body.write_bytes(json_body(models.rows(model, rows)))
-    # What the warm-up leaves in the queue makes up for what is still there at the end.
-    arguments = ["--h1", f"--rps={rate / clients}", "--warm-up-time=2", "-H", "content-type: application/json"]
-    return _h2load(folder, server, f"http://127.0.0.1:{server.http_port}{_PATH}", body, clients, 1, seconds, arguments)
+    arguments = [server.http_port, _PATH, body, clients, rate, _WARM_UP_S, seconds]
+    command = ["taskset", "-c", "1", sys.executable, str(HERE / "paced.py"), *map(str, arguments)]
+    before = server.cpu_seconds
+    found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    cpu = server.cpu_seconds - before
+    return Load(
+        found["answered"] / seconds,
+        found["p50"],
+        found["p99"],
+        found["refused"] / seconds,
+        1e6 * cpu / max(found["answered"] * (1 + _WARM_UP_S / seconds), 1),
+    )
 
 
 def grpc(folder: Path, server: Server, model: str, rows: int, connections: int, calls: int, seconds: int) -> Load:

@@ -1,9 +1,11 @@
-"""What compare.py measured, as a table and a plot."""
+"""What compare.py measured, as tables, as JSON and as a plot."""
 
 import datetime as dt
+import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +20,7 @@ HERE = Path(__file__).parent
 
 
 class Case(NamedTuple):
-    """What was measured: the server (ours, stock, bare, raw), the model, and the load."""
+    """What was measured: the server (ours, stock, mlserver, bare, bare model, raw), the model, and the load."""
 
     server: str
     model: str
@@ -60,88 +62,145 @@ def part(file: str, function: str) -> str:
 
 
 def render(medians: Mapping[Case, Load], shares: Mapping[str, float], rounds: int, seconds: int) -> str:
-    lines = [
-        "# Serving: the runtime, a stock KServe server, a bare grpc.aio server, and the limit",
-        "",
-        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {os.cpu_count()}-core {platform.machine()} machine, Python "
-        f"{platform.python_version()}. One run of",
-        f"`python benchmarks/serving/compare.py --rounds {rounds} --seconds {seconds}`: server on core 0, load on core "
-        "1, one process",
-        f"and one thread in the graph, medians of {rounds} interleaved rounds. The runtime validates, counts and logs "
-        "every inference.",
-        "Ratios carry over to other machines, absolute figures do not. On a machine with other work the CPU time an "
-        "answer is the",
-        "steadier measure: it is what the server alone used, its log's thread included.",
-        "",
-        "![Multiples of a stock KServe server](results.svg)",
-        "",
-        "## JSON over REST",
-        "",
-        "The limit is the raw session at the request's own batch size; the runtime joins requests and can so pass it.",
-        "",
-        "| model | rows | clients | runtime, req/s | p50 / p99 ms | stock KServe, req/s | p50 / p99 ms | ratio of "
-        "req/s | CPU µs, runtime / stock | ratio of CPU | share of the limit |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+    """RESULTS.md."""
+    sections = [
+        _INTRODUCTION.format(
+            day=dt.datetime.now(dt.UTC).date(),
+            cores=os.cpu_count(),
+            machine=platform.machine(),
+            python=platform.python_version(),
+            rounds=rounds,
+            seconds=seconds,
+        ),
+        _JSON + _table(_rest(medians)),
+        _WAYS + _table(_ways(medians)),
+        _OVERLOAD + _table(_overload(medians)),
+        _PROFILE
+        + _table([("part", "share"), *((name, f"{share:.0%}") for name, share in shares.items() if share >= 0.005)]),
     ]
+    return "\n".join(sections)
+
+
+def as_json(medians: Mapping[Case, Load]) -> str:
+    """The medians, one object a line: a case and its load, rates in requests a second, p50 and p99 in ms, cpu in µs."""
+    lines = [json.dumps(case._asdict() | asdict(load)) for case, load in medians.items()]
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def _rest(medians: Mapping[Case, Load]) -> Iterator[Sequence[str]]:
+    yield (
+        *("model", "rows", "clients", "runtime, req/s", "p50 / p99 ms", "stock KServe, req/s", "p50 / p99 ms"),
+        *("ratio of req/s", "CPU µs, runtime / stock", "ratio of CPU", "share of the limit"),
+        *("MLServer, req/s", "CPU µs", "ratio of req/s"),
+    )
     for case, mine in _of(medians, "ours", "json"):
-        other = medians[case._replace(server="stock")]
+        stock = medians[case._replace(server="stock")]
         limit = medians[Case("raw", case.model, case.rows, 1, "session")]
-        lines.append(
-            f"| {models.TITLES[case.model]} | {case.rows} | {case.clients} | {_rate(mine)} | {_rate(other)} | "
-            f"**{mine.rate / other.rate:.1f}** | {mine.cpu:.0f} / {other.cpu:.0f} | {other.cpu / mine.cpu:.1f} | "
-            f"{mine.rate / limit.rate:.2f} |"
+        peer = medians.get(case._replace(server="mlserver"))
+        yield (
+            *(models.TITLES[case.model], str(case.rows), str(case.clients), *_rate(mine), *_rate(stock)),
+            *(f"**{_ratio(mine.rate, stock.rate)}**", f"{mine.cpu:.0f} / {stock.cpu:.0f}", _ratio(stock.cpu, mine.cpu)),
+            _ratio(mine.rate, limit.rate, 2),
+            *(("", "", "") if peer is None else (f"{peer.rate:,.0f}", f"{peer.cpu:.0f}", _ratio(mine.rate, peer.rate))),
         )
-    lines += [
-        "",
-        "## Other ways in, 64 clients",
-        "",
-        "A gateway adds headers, of which the request's id is another each time. Binary tensors are REST's, both ways; "
-        "gRPC has raw contents,",
-        "4 connections with 16 calls at once. The bare grpc.aio server parses a request and answers what it was given "
-        "beforehand: it runs no model.",
-        "",
-        "| model | rows | way | runtime, req/s | p50 / p99 ms | CPU µs | raw session, runs/s | share of it | bare "
-        "grpc.aio, calls/s | CPU µs | ratio | ratio of CPU |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+
+
+def _ways(medians: Mapping[Case, Load]) -> Iterator[Sequence[str]]:
+    yield (
+        *("model", "rows", "way", "runtime, req/s", "p50 / p99 ms", "CPU µs", "share of the raw session"),
+        *("bare grpc.aio, calls/s", "ratio", "ratio of CPU", "the same with the model", "ratio", "ratio of CPU"),
+    )
     for kind in ("gateway", "binary", "grpc"):
         for case, mine in _of(medians, "ours", kind):
             limit = medians[Case("raw", case.model, case.rows, 1, "session")]
-            bare = medians.get(case._replace(server="bare"))
-            compared = (
-                f"{bare.rate:,.0f} | {bare.cpu:.0f} | **{mine.rate / bare.rate:.1f}** | {bare.cpu / mine.cpu:.1f}"
-                if bare is not None
-                else "| | |"
+            compared: list[str] = []
+            for server in ("bare", "bare model"):
+                bare = medians.get(case._replace(server=server))
+                compared += (
+                    ("", "", "")
+                    if bare is None
+                    else (f"{bare.rate:,.0f}", f"**{_ratio(mine.rate, bare.rate)}**", _ratio(bare.cpu, mine.cpu))
+                )
+            yield (
+                *(models.TITLES[case.model], str(case.rows), kind, *_rate(mine), f"{mine.cpu:.0f}"),
+                *(_ratio(mine.rate, limit.rate, 2), *compared),
             )
-            lines.append(
-                f"| {models.TITLES[case.model]} | {case.rows} | {kind} | {_rate(mine)} | {mine.cpu:.0f} | "
-                f"{limit.rate:,.0f} | {mine.rate / limit.rate:.2f} | {compared} |"
-            )
-    lines += [
-        "",
-        "## At half of saturation, and beyond it",
-        "",
-        "Requests at a given rate, whether the server keeps up or not. The peak is that of 64 clients above. Many "
-        "clients' requests come in",
-        "the same moment, as h2load's clock ticks for all of them; the p99 has this burst in it.",
-        "",
-        "| model | rows | clients | offered, of the peak | answered/s | of the peak | refused/s | p50 / p99 ms | p99 / "
-        "p50 |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for kind, share in (("half", "0.5"), ("full", "1"), ("triple", "3")):
+
+
+def _overload(medians: Mapping[Case, Load]) -> Iterator[Sequence[str]]:
+    yield (
+        *("model", "rows", "load", "answered/s", "of the peak", "refused/s", "CPU µs an answer", "of the peak's"),
+        *("p50 / p99 ms", "p99 / p50"),
+    )
+    for kind, title in _LOADS.items():
         for case, mine in _of(medians, "ours", kind):
             peak = medians[Case("ours", case.model, case.rows, 64, "json")]
-            lines.append(
-                f"| {models.TITLES[case.model]} | {case.rows} | {case.clients:,} | {share} | {mine.rate:,.0f} | "
-                f"{mine.rate / peak.rate:.2f} | {mine.refused:,.0f} | {mine.p50:.2f} / {mine.p99:.2f} | "
-                f"{mine.p99 / mine.p50:.1f} |"
+            yield (
+                *(models.TITLES[case.model], str(case.rows), title, f"{mine.rate:,.0f}"),
+                *(f"**{_ratio(mine.rate, peak.rate, 2)}**", f"{mine.refused:,.0f}"),
+                *(f"{mine.cpu:.0f}", _ratio(mine.cpu, peak.cpu, 2), _times(mine), f"**{_ratio(mine.p99, mine.p50)}**"),
             )
-    lines += ["", "## Where the runtime's time goes", ""]
-    lines += ["Trees, 1 row, 64 clients; own time by cProfile, which weighs Python code too heavily. Writing to the"]
-    lines += ["socket counts where it is called, in the HTTP layer.", "", "| part | share |", "|---|---|"]
-    lines += [f"| {name} | {share:.0%} |" for name, share in shares.items() if share >= 0.005]
-    return "\n".join(lines) + "\n"
+
+
+_LOADS = {
+    "half": "half of the peak's rate, 64 clients",
+    "crowd": "1,000 clients",
+    "shed": "1,000 clients, room in the queue for 20 ms",
+}
+_INTRODUCTION = """\
+# Serving: the runtime, stock KServe, MLServer, a bare grpc.aio server, and the limit
+
+{day}, {cores}-core {machine} machine, Python {python}. One run of
+`python benchmarks/serving/compare.py --rounds {rounds} --seconds {seconds}`: server on core 0, load on core 1, one
+process and one thread in the graph, medians of {rounds} interleaved rounds. The runtime validates, counts and logs
+every inference. Ratios carry over to other machines, absolute figures do not. On a machine with other work the CPU time
+an answer is the steadier measure: it is what the server alone used, its log's thread included. The same figures are in
+[results.json](results.json).
+
+![Multiples of a stock KServe server](results.svg)
+"""
+_JSON = """\
+## JSON over REST
+
+The limit is the raw session at the request's own batch size; the runtime joins requests and can so pass it. MLServer
+has its adaptive batching on (64 rows, 1 ms).
+
+"""
+_WAYS = """\
+## Other ways in, 64 clients
+
+A gateway adds headers, of which the request's id is another each time. Binary tensors are REST's, both ways; gRPC has
+raw contents, 4 connections with 16 calls at once. The bare grpc.aio server parses a request and answers what it was
+given beforehand: it runs no model, so that no server that runs one can pass it by more than the raw session does. The
+same with the model runs it for each request, and checks, counts and logs nothing.
+
+"""
+_OVERLOAD = """\
+## At half of saturation, and beyond it
+
+The peak is that of 64 clients above. At half of it, requests come evenly spread, one every 1/rate seconds, and their
+time counts from the moment at which they were due (paced.py). Beyond it, 1,000 clients ask again as soon as they are
+answered or refused (wrk), once with the queue that the runtime has by default and once with a short one, which makes it
+refuse; their times are those of answers and refusals alike.
+
+"""
+_PROFILE = """\
+## Where the runtime's time goes
+
+Trees, 1 row, 64 clients; own time by cProfile, which weighs Python code too heavily. Writing to the socket counts where
+it is called, in the HTTP layer.
+
+"""
+
+
+def _ratio(first: float, second: float, digits: int = 1) -> str:
+    return f"{first / second:.{digits}f}" if second else "-"
+
+
+def _table(rows: Iterable[Sequence[str]]) -> str:
+    header, *others = rows
+    lines = [header, ["---"] * len(header), *others]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def plot(medians: Mapping[Case, Load], path: Path) -> None:
@@ -165,5 +224,9 @@ def _of(medians: Mapping[Case, Load], server: str, kind: str) -> list[tuple[Case
     return [(case, load) for case, load in medians.items() if (case.server, case.kind) == (server, kind)]
 
 
-def _rate(load: Load) -> str:
-    return f"{load.rate:,.0f} | {load.p50:.2f} / {load.p99:.2f}"
+def _rate(load: Load) -> tuple[str, str]:
+    return f"{load.rate:,.0f}", _times(load)
+
+
+def _times(load: Load) -> str:
+    return f"{load.p50:.2f} / {load.p99:.2f}"

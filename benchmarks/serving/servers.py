@@ -4,10 +4,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ import psutil
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-_START_S = 60
+_START_S = 180
+"""The first time, uv fetches what MLServer needs."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,13 @@ def onnx(folder: Path, model: str) -> Path:
 
 
 @contextmanager
-def ours(folder: Path, model: str, *interpreter: str) -> Iterator[Server]:
-    """The runtime as it is by default: it validates, counts and logs every inference."""
+def ours(folder: Path, model: str, *flags: str, interpreter: Sequence[str] = ()) -> Iterator[Server]:
+    """The runtime as it is by default, but for `flags`: it validates, counts and logs every inference."""
     http, grpc = _ports()
-    command = [*interpreter, "-m", "serving.runtime", "--http-port", str(http), "--grpc-port", str(grpc)]
-    command += ["--model-repository", str(folder / model), "--inference-log", str(folder / f"{model}-log")]
+    command = [sys.executable, *interpreter, "-m", "serving.runtime", *flags]
+    command += ["--http-port", str(http), "--grpc-port", str(grpc)]
+    log = tempfile.mkdtemp(prefix=f"{model}-log-", dir=folder)
+    command += ["--model-repository", str(folder / model), "--inference-log", log]
     with _running(command, http, grpc, lambda: _ready(http)) as server:
         yield server
 
@@ -50,21 +54,34 @@ def ours(folder: Path, model: str, *interpreter: str) -> Iterator[Server]:
 @contextmanager
 def stock(folder: Path, model: str) -> Iterator[Server]:
     http, grpc = _ports()
-    with _running([str(HERE / "stock.py"), str(onnx(folder, model)), str(http)], http, grpc, lambda: _ready(http)) as s:
-        yield s
-
-
-@contextmanager
-def bare_grpc() -> Iterator[Server]:
-    http, grpc = _ports()
-    with _running([str(HERE / "bare_grpc.py"), str(grpc)], http, grpc, lambda: _listens(grpc)) as server:
+    command = [sys.executable, str(HERE / "stock.py"), str(onnx(folder, model)), str(http)]
+    with _running(command, http, grpc, lambda: _ready(http)) as server:
         yield server
 
 
 @contextmanager
-def _running(arguments: list[str], http: int, grpc: int, ready: Callable[[], bool]) -> Iterator[Server]:
+def bare_grpc(*model: str) -> Iterator[Server]:
+    """See bare_grpc.py, which takes the path of a model or none."""
+    http, grpc = _ports()
+    command = [sys.executable, str(HERE / "bare_grpc.py"), str(grpc), *model]
+    with _running(command, http, grpc, lambda: _listens(grpc)) as server:
+        yield server
+
+
+@contextmanager
+def mlserver(folder: Path, model: str, uv: str) -> Iterator[Server]:
+    """MLServer, in the environment that uv makes for it."""
+    http, grpc = _ports()
+    command = [uv, "run", "--quiet", "--python", sys.executable, "--script", str(HERE / "peer_mlserver.py")]
+    command += [str(onnx(folder, model)), str(http), str(grpc)]
+    with _running(command, http, grpc, lambda: _ready(http)) as server:
+        yield server
+
+
+@contextmanager
+def _running(command: list[str], http: int, grpc: int, ready: Callable[[], bool]) -> Iterator[Server]:
     process = subprocess.Popen(
-        ["taskset", "-c", "0", sys.executable, *arguments],
+        ["taskset", "-c", "0", *command],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -73,7 +90,7 @@ def _running(arguments: list[str], http: int, grpc: int, ready: Callable[[], boo
         deadline = time.monotonic() + _START_S
         while not ready():
             if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"{' '.join(arguments)} does not start")
+                sys.exit(f"{' '.join(command)} does not start")
             time.sleep(0.1)
         yield Server(psutil.Process(process.pid), http, grpc)
     finally:
