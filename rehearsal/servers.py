@@ -72,7 +72,7 @@ def running(folder: Path, account: str, path: str, site: Mapping[str, Any] | Non
         ServerError: One does not start; the message names its log.
     """
     with ExitStack() as stack:
-        aws = stack.enter_context(_emulation(folder, account))
+        aws = stack.enter_context(emulation(folder, account))
         kubeconfig = stack.enter_context(_cluster(folder, path))
         stack.enter_context(_nodes(folder, path, kubeconfig, aws, site or {}))
         yield Servers(aws=aws, kubeconfig=kubeconfig)
@@ -112,7 +112,16 @@ def _process(
 
 
 @contextmanager
-def _emulation(folder: Path, account: str) -> Iterator[str]:
+def emulation(folder: Path, account: str) -> Iterator[str]:
+    """The address of moto alone, which is ended with the block.
+
+    Args:
+        folder: Holds its log.
+        account: ID of the AWS account that it plays.
+
+    Raises:
+        ServerError: It does not start; the message names its log.
+    """
     known = {"MOTO_ACCOUNT_ID": account, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"}
     command = [sys.executable, "-m", "rehearsal.aws.emulation"]
     with _process("moto", command, folder, known, answers=True) as process:

@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Flask, Response
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.rds.models import DBSubnetGroup, RDSBackend
 from werkzeug.serving import make_server
 
 
@@ -25,8 +26,19 @@ def _service(name: Any) -> Flask:
     return app
 
 
+_changed = RDSBackend.modify_db_subnet_group
+
+
+def _kept(backend: RDSBackend, subnet_name: str, description: str, subnets: Any) -> DBSubnetGroup:
+    """Change a group of subnets, which moto takes out for that and does not put back."""
+    group = _changed(backend, subnet_name, description, subnets)
+    backend.subnet_groups[subnet_name] = group
+    return group
+
+
 def main() -> None:
     """Serve on a free port of 127.0.0.1."""
+    RDSBackend.modify_db_subnet_group = _kept  # type: ignore[method-assign]
     server = make_server("127.0.0.1", 0, DomainDispatcherApplication(_service), threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")

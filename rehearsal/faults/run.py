@@ -11,6 +11,7 @@ from rehearsal.engine import Engine
 from rehearsal.faults.catalogue import FAULTS
 from rehearsal.faults.trial import Trial, proxied
 from rehearsal.kubernetes.api import Api
+from rehearsal.kubernetes.scheduling import site_of
 from rehearsal.sequence import _NO_ACCOUNT, KEY, _alone, _config
 from rehearsal.servers import running
 from rehearsal.steps import Report, Steps
@@ -54,8 +55,9 @@ def rehearse_faults(
         shutil.rmtree(folder, ignore_errors=True)
         own = folder / "faults"
         own.mkdir(parents=True)
-        say("starting moto, etcd, the API server and its controllers")
-        servers = also.enter_context(running(folder, str(settings["substrate"].get("account_id", _NO_ACCOUNT)), path))
+        say("starting moto, etcd, the API server, its controllers and its scheduler")
+        account = str(settings["substrate"].get("account_id", _NO_ACCOUNT))
+        servers = also.enter_context(running(folder, account, path, site_of(settings)))
         seen, proxies = also.enter_context(proxied(own, servers))
         api = also.enter_context(closing(Api(servers.kubeconfig)))
         cluster = also.enter_context(closing(leftovers.Cluster(servers.kubeconfig)))

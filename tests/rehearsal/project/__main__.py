@@ -7,6 +7,8 @@ from pulumi import ResourceOptions
 from pulumi_aws import Provider as AwsProvider
 from pulumi_aws import ProviderDefaultTagsArgs, ec2, ecr, eks, iam, kms, rds, s3
 from pulumi_kubernetes import Provider as KubernetesProvider
+from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.apiextensions.v1 import CustomResourceDefinition
 from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 from pulumi_kubernetes.core.v1 import Namespace, Secret
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
@@ -26,8 +28,8 @@ aws = ResourceOptions(
 kept = ResourceOptions.merge(aws, ResourceOptions(protect=settings["protect"]))
 vpc = ec2.Vpc("vpc", cidr_block="10.1.0.0/16", enable_dns_support=True, enable_dns_hostnames=True, opts=kept)
 subnets = [
-    ec2.Subnet(zone, vpc_id=vpc.id, cidr_block=f"10.1.{number}.0/24", availability_zone_id=zone, opts=aws)
-    for number, zone in enumerate(("mec1-az1", "mec1-az2"))
+    ec2.Subnet(zone, vpc_id=vpc.id, cidr_block=f"10.1.{zone[-1]}.0/24", availability_zone_id=zone, opts=aws)
+    for zone in settings["substrate"].get("zones", ("mec1-az1", "mec1-az2"))
 ]
 key = kms.Key("key", description="of the test", deletion_window_in_days=7, enable_key_rotation=True, opts=aws)
 trusted = {"Effect": "Allow", "Principal": {"Service": "eks.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -111,3 +113,25 @@ HorizontalPodAutoscaler(
     },
     opts=placed,
 )
+if pools := settings["substrate"].get("nodes"):
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    definition = CustomResourceDefinition(
+        "nodepools",
+        metadata={"name": "nodepools.karpenter.sh"},
+        spec={
+            "group": "karpenter.sh",
+            "names": {"kind": "NodePool", "plural": "nodepools"},
+            "scope": "Cluster",
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"open_apiv3_schema": anything}}],
+        },
+        opts=inside,
+    )
+    for name, pool in pools.items():
+        CustomResource(
+            name,
+            api_version="karpenter.sh/v1",
+            kind="NodePool",
+            metadata={"name": name},
+            spec={"limits": pool["limits"]},
+            opts=ResourceOptions.merge(inside, ResourceOptions(depends_on=[definition])),
+        )
