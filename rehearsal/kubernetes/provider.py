@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import hashlib
+import json
 import secrets
 import threading
 import time
@@ -104,17 +106,17 @@ class KubernetesProvider(Provider):
         if manifest["kind"] == _DEFINITION:
             self._established(manifest)
         namespace = live["metadata"].get("namespace")
-        return Made(id=f"{namespace}/{metadata['name']}" if namespace else metadata["name"], outputs=live)
+        return Made(id=f"{namespace}/{metadata['name']}" if namespace else metadata["name"], outputs=_noted(live))
 
     def read(self, kind: str, identifier: str, inputs: Values, outputs: Values) -> Found:  # noqa: ARG002
         try:
-            live = self._api.get(_addressed(inputs, outputs))
+            live = _noted(self._api.get(_addressed(inputs, outputs)))
         except UnknownKindError as error:
             raise NotFoundError(str(error)) from error
         return Found(inputs=_observed(inputs, outputs, live), outputs=live)
 
     def update(self, kind: str, identifier: str, before: Values, outputs: Values, inputs: Values) -> Values:  # noqa: ARG002
-        return self._api.apply(_addressed(inputs, outputs))
+        return _noted(self._api.apply(_addressed(inputs, outputs)))
 
     def settle(self, kind: str, outputs: Values, seconds: float) -> Values:  # noqa: ARG002
         return settle(self._api, outputs, folder().name, seconds)
@@ -211,6 +213,8 @@ class KubernetesProvider(Provider):
                 return
 
     def _established(self, definition: Manifest) -> None:
+        if self._served(definition["spec"]):
+            return
         last = time.monotonic() + _ESTABLISHED_SECONDS
         while time.monotonic() < last:
             conditions = self._api.get(definition).get("status", {}).get("conditions") or []
@@ -221,6 +225,15 @@ class KubernetesProvider(Provider):
                 raise ProviderError(f"{definition['metadata']['name']}: {state['NamesAccepted'].get('message')}")
             time.sleep(0.2)
         raise ProviderError(f"{definition['metadata']['name']} is not established after {_ESTABLISHED_SECONDS} s")
+
+    def _served(self, spec: Values) -> bool:
+        """Whether a definition's kind is soon there: a short answer, where definitions are long ones."""
+        version = next(each["name"] for each in spec["versions"] if each["served"])
+        try:
+            self._wait(f"{spec['group']}/{version}", spec["names"]["kind"], None)
+        except UnknownKindError:
+            return False
+        return True
 
 
 _MESSAGES = [("grpc.max_receive_message_length", 1 << 28), ("grpc.max_send_message_length", 1 << 28)]
@@ -278,6 +291,14 @@ def _addressed(inputs: Values, outputs: Values) -> Manifest:
         if key in outputs.get("metadata", {}):
             metadata[key] = outputs["metadata"][key]
     return found
+
+
+def _noted(live: Manifest) -> Manifest:
+    """An object as the state keeps it: of a definition's long schemas, a digest, which tells when they change."""
+    if live["kind"] != _DEFINITION:
+        return live
+    versions = hashlib.sha256(json.dumps(live["spec"]["versions"], sort_keys=True).encode()).hexdigest()
+    return live | {"spec": live["spec"] | {"versions": versions}}
 
 
 def _observed(inputs: Any, recorded: Any, live: Any) -> Any:
