@@ -42,12 +42,16 @@ def allocatable(offered: Offering) -> Shape:
         left -= min(left, width)
     eviction = 100
     memory = int(offered.memory_mib * 0.925) - (255 + 11 * offered.pods) - eviction
-    return Shape(round(offered.cpu - reserved - _DAEMON_CPU, 3), memory - _DAEMON_MIB, offered.gpus)
+    daemons = [_DAEMONS, _GPU_DAEMONS] if offered.gpus else [_DAEMONS]
+    cpu = offered.cpu - reserved - sum(daemon.cpu for daemon in daemons)
+    return Shape(round(cpu, 3), memory - sum(daemon.memory_mib for daemon in daemons), offered.gpus)
 
 
-_DAEMON_CPU = 0.25
-_DAEMON_MIB = 512
-"""Requests of the pods that run on every node: network, proxy, storage, identity, logs and metrics."""
+_DAEMONS = Shape(cpu=0.26, memory_mib=696, gpus=0)
+"""Requests of the pods that run on every node: proxy 100m; network 2 of 25m; storage 3 of 10m, 40Mi; logs 50m, 256Mi;
+metrics 20m, 64Mi; backup 10m, 256Mi; identity none."""
+_GPU_DAEMONS = Shape(cpu=0.11, memory_mib=640, gpus=0)
+"""On a node with GPUs besides: the device plugin 10m, 128Mi; its metrics 100m, 512Mi."""
 
 
 class SystemNodes(Model):
