@@ -89,9 +89,10 @@ class Account:
 
     def _pool(self, item: Manifest, api: Api) -> Pool:
         name, spec = item["metadata"]["name"], item["spec"]
-        template = spec["template"]
-        own = template["spec"]
         known = Pool(name=name, weight=spec.get("weight", 0), machines=[], limits=amounts(spec.get("limits")))
+        if "template" not in spec:
+            return _without(known, "it has no template of its nodes")
+        template, own = spec["template"], spec["template"]["spec"]
         try:
             like = api.get(
                 {
