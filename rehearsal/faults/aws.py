@@ -7,9 +7,10 @@ import warnings
 import botocore.session
 from moto.core.request import Request as Parsed
 from moto.core.request import determine_request_protocol
-from moto.core.routing import NotFound, get_service_router
+from moto.core.routing import get_service_router
 from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
+from werkzeug.exceptions import NotFound
 
 from rehearsal.aws import KINDS
 from rehearsal.faults.proxy import Answer, Call, Effect, Forward, Request
@@ -52,7 +53,7 @@ def refused(code: str, message: str) -> Effect:
             # Codes that all services have are in no model of one.
             warnings.filterwarnings("ignore", message=".*does not match an error shape")
             said = serializer.serialize(_RefusalError(code, message))
-        return Answer(status=said["status_code"], headers=said["headers"], body=said["body"].encode())
+        return Answer(status=said["status_code"], headers=said["headers"], body=_bytes(said["body"]))
 
     return effect
 
@@ -61,6 +62,10 @@ async def throttled(call: Call, forward: Forward) -> Answer:
     """Say that the service is asked too often, without asking it."""
     code = _THROTTLED.get(call.service, "ThrottlingException")
     return await refused(code, "Rate exceeded")(call, forward)
+
+
+def _bytes(body: str | bytes) -> bytes:
+    return body.encode() if isinstance(body, str) else body
 
 
 def _parsed(request: Request) -> Parsed:

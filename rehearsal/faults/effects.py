@@ -52,4 +52,5 @@ class Freeze:
             self._made = True
             await forward()
             asyncio.get_running_loop().call_later(self._seconds, self.full.set)
-        return await asyncio.get_running_loop().create_future()
+        never: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        return await never

@@ -3,6 +3,7 @@
 import json
 import re
 from http import HTTPStatus
+from typing import Any
 
 from rehearsal.faults.proxy import Answer, Call, Effect, Forward, Request
 
@@ -34,7 +35,7 @@ def refused(status: HTTPStatus, reason: str, message: str, *, retry_after: int |
         reason: As in https://pkg.go.dev/k8s.io/apimachinery/pkg/apis/meta/v1#StatusReason.
         retry_after: Seconds that the client is asked to wait for.
     """
-    body = {
+    body: dict[str, Any] = {
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},

@@ -186,7 +186,11 @@ async def _serve(
             site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=shown)
             await site.start()
             address = f"{'http' if certificate is None else 'https'}://127.0.0.1:{runner.addresses[0][1]}"
-            started.set_result((address, lambda: loop.call_soon_threadsafe(ended.set) and None))
+
+            def end() -> None:
+                loop.call_soon_threadsafe(ended.set)
+
+            started.set_result((address, end))
             await ended.wait()
         finally:
             await runner.cleanup()
