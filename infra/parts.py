@@ -35,6 +35,7 @@ from infra.addons import (
 from infra.addons.pipelines import component as pipelines
 from infra.config import StackConfig
 from infra.config.services import Certificate, Public
+from infra.signals import runtime_signals
 from infra.substrates.kubernetes.gateway import DATA_PLANE
 from infra.substrates.kubernetes.namespaces import PLATFORM
 from infra.substrates.kubernetes.substrate import KubernetesSubstrate
@@ -114,13 +115,16 @@ class Parts(pulumi.ComponentResource):
         self._admission(foundation)
         self.monitors = monitors = self._monitoring(public, rules, dashboards)
         entrance = self._entrance(public, certificates)
-        self._scaling()
+        scalers = self._scaling()
         self._operation(monitors)
         if settings.gpu is not None:
             gpu.GpuSupport("gpu", substrate, settings.gpu, monitors, self._opts)
         if settings.serving is not None:
-            controller = kserve.KServe("kserve", substrate, public.hostname, [*certificates, entrance], self._opts)
-            models.Models("models", substrate, settings.serving, [controller.ready], monitors, self._opts)
+            # KServe looks for the kinds of others when it starts.
+            before = [*certificates, entrance, *scalers]
+            controller = kserve.KServe("kserve", substrate, public.hostname, before, self._opts)
+            signals = runtime_signals(settings)
+            models.Models("models", substrate, settings.serving, [controller.ready], monitors, signals, self._opts)
         self.register_outputs({})
 
     def _certificates(self, public: Public) -> list[pulumi.Resource]:
@@ -233,8 +237,13 @@ class Parts(pulumi.ComponentResource):
         }
         return [namespace for namespace, part in parts.items() if part is not None]
 
-    def _scaling(self) -> None:
+    def _scaling(self) -> list[pulumi.Resource]:
+        """What reads the use of pods; what defines ScaledObjects, where something here makes them."""
         scaling.MetricsServer("metrics-server", self._substrate, self._replicas, self._opts)
         serving = self._settings.serving
-        if serving is not None and serving.scale_to_zero:
-            scaling.Keda("keda", self._substrate, self._replicas, self._opts)
+        if self._settings.scaling is None and (serving is None or not serving.scale_to_zero):
+            return []
+        keda = scaling.Keda("keda", self._substrate, self._replicas, self._opts)
+        ready = [keda.ready] if keda.ready is not None else []
+        self._substrate.provides("keda", *ready)
+        return ready

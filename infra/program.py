@@ -25,6 +25,7 @@ from infra.substrates.base import (
     OFFLINE_FEATURES,
     PROFILES,
     PSEUDONYM_KEY,
+    Signal,
     Substrate,
     Target,
 )
@@ -79,7 +80,9 @@ class _Services:
         return [service for service in (self.mlflow, self.features, self.inference) if service is not None]
 
 
-def _services(settings: StackConfig, substrate: Substrate, within: ResourceOptions) -> _Services:
+def _services(
+    settings: StackConfig, substrate: Substrate, within: ResourceOptions, signals: Sequence[Signal] = ()
+) -> _Services:
     mlflow = Mlflow("mlflow", substrate, settings.mlflow, within) if settings.mlflow else None
     features = (
         FeatureServer("feature_server", substrate, settings.feature_server, within) if settings.feature_server else None
@@ -88,7 +91,7 @@ def _services(settings: StackConfig, substrate: Substrate, within: ResourceOptio
         Inference(
             "inference",
             substrate,
-            InferenceArgs(settings=settings.inference, max_body_bytes=settings.gateway.max_body_bytes),
+            InferenceArgs(settings=settings.inference, max_body_bytes=settings.gateway.max_body_bytes, signals=signals),
             within,
         )
         if settings.inference
@@ -138,13 +141,14 @@ def _clustered(
     from infra.addons.pipelines.component import KEY_FILE
     from infra.addons.pipelines.settings import FILES
     from infra.parts import Parts
+    from infra.signals import runtime_signals
     from infra.workbench import Workbench, WorkbenchArgs
 
     within = ResourceOptions(parent=substrate)
     rules = _texts(monitoring / "alerts", "*.yaml") | _texts(monitoring / "alerts" / "cluster", "*.yaml")
     dashboards = _texts(monitoring / "dashboards", "*.json")
     parts = Parts("parts", substrate, settings, rules, dashboards, around, within)
-    own = _services(settings, substrate, within)
+    own = _services(settings, substrate, within, runtime_signals(settings))
     platform = _platform(
         own,
         substrate,

@@ -20,7 +20,7 @@ from infra.addons.monitoring import NAMESPACE as MONITORING
 from infra.addons.pods import RESTRICTED, bring, files, pull, secret_variables
 from infra.config.nodes import GPU_RESOURCE
 from infra.config.platform import ModelVersion, ServedModel, Serving
-from infra.substrates.base import INFERENCE_LOG, MODELS
+from infra.substrates.base import INFERENCE_LOG, MODELS, Signal
 from infra.substrates.cluster import (
     USER,
     Access,
@@ -94,21 +94,59 @@ def pods(model: str, version: str) -> dict[str, str]:
     return {"app": f"isvc.{service(model, version)}"}
 
 
-def metadata(model: str, version: str, settings: ModelVersion) -> ObjectMetaArgs:
+def metadata(model: str, version: str, settings: ModelVersion, signals: Sequence[Signal] = ()) -> ObjectMetaArgs:
     """Name of a version's InferenceService, and what it says of itself: that it has no address of its own beside
-    the gateway's, and which card describes it."""
+    the gateway's, which card describes it, and who scales it."""
     return ObjectMetaArgs(
         name=f"{model}-{version}",
         namespace=NAMESPACE,
         labels={"networking.kserve.io/visibility": "cluster-local"},
-        annotations={"falaj.ae/model-card": settings.card} if settings.card is not None else None,
+        annotations={
+            **({"falaj.ae/model-card": settings.card} if settings.card is not None else {}),
+            **({"serving.kserve.io/autoscalerClass": "keda"} if signals else {}),
+        }
+        or None,
     )
 
 
-def inference_service(version: ModelVersion, repository: str, placement: Placement) -> Values:
+def scale(name: str, version: ModelVersion, signals: Sequence[Signal]) -> Values:
+    """How replicas of a version follow its load: by KServe's own autoscaler on CPU, or by the ScaledObject that KServe
+    makes for KEDA. One of ours would come before the Deployment, which KServe makes, and KEDA would refuse it.
+
+    Args:
+        name: Of the version's Deployment.
+    """
+    bounds = {"minReplicas": version.replicas.minimum, "maxReplicas": version.replicas.maximum}
+    if not signals:
+        return bounds | {"scaleMetric": "cpu", "scaleTarget": version.replicas.target_cpu}
+    use = {"type": "Utilization", "averageUtilization": version.replicas.target_cpu}
+    read = [
+        {
+            "type": "External",
+            "external": {
+                "metric": {
+                    "backend": "prometheus",
+                    "serverAddress": signal.server,
+                    "query": signal.query(NAMESPACE, name),
+                },
+                # KServe takes no other kind; KEDA divides by the replicas all the same, unless it is told not to.
+                "target": {"type": "Value", "value": signal.target},
+            },
+        }
+        for signal in signals
+    ]
+    return bounds | {
+        "autoScaling": {"metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": use}}, *read]}
+    }
+
+
+def inference_service(
+    name: str, version: ModelVersion, repository: str, placement: Placement, signals: Sequence[Signal]
+) -> Values:
     """Specification of the InferenceService of a version.
 
     Args:
+        name: Of its Deployment.
         repository: Address of the model store.
     """
     size = version.size
@@ -118,10 +156,7 @@ def inference_service(version: ModelVersion, repository: str, placement: Placeme
         "predictor": {
             "serviceAccountName": _ACCOUNT,
             "automountServiceAccountToken": False,
-            "minReplicas": version.replicas.minimum,
-            "maxReplicas": version.replicas.maximum,
-            "scaleMetric": "cpu",
-            "scaleTarget": version.replicas.target_cpu,
+            **scale(name, version, signals),
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": USER,
@@ -174,11 +209,14 @@ class Models(pulumi.ComponentResource):
         settings: Serving,
         needs: Sequence[pulumi.Resource],
         monitors: pulumi.Resource | None,
+        signals: Sequence[Signal] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`needs` is KServe's controller, `monitors` what defines PodMonitor; None where nothing reads metrics."""
+        """`needs` is KServe's controller, `monitors` what defines PodMonitor; None where nothing reads metrics.
+        `signals` are what versions are scaled by beside their CPU."""
         super().__init__("falaj:addons:Models", name, None, opts)
         self._cluster = cluster
+        self._signals = signals
         spec = namespace(settings)
         made = cluster.namespace(spec)
         identity = IdentitySpec(namespace=NAMESPACE, account=_ACCOUNT, reads=[MODELS], writes=[INFERENCE_LOG])
@@ -219,9 +257,10 @@ class Models(pulumi.ComponentResource):
         self, model: str, version: str, parts: ModelVersion, settings: Serving, before: Sequence[pulumi.Resource]
     ) -> None:
         placed = self._cluster.placement("inference", settings.gpu_pool if parts.size.gpus else settings.pool)
-        spec = inference_service(parts, self._cluster.uri(MODELS), placed)
+        repository = self._cluster.uri(MODELS)
+        spec = inference_service(service(model, version), parts, repository, placed, self._signals)
         name = f"{model}-{version}"
-        described = metadata(model, version, parts)
+        described = metadata(model, version, parts, self._signals)
         made = self._custom(name, "serving.kserve.io/v1beta1", "InferenceService", spec, before, described)
         if parts.replicas.minimum > 1:
             PodDisruptionBudget(

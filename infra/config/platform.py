@@ -84,6 +84,19 @@ class Serving(Model):
     """Installs KEDA, with which a ScaledObject of your own may take a model to no replica; nothing here wakes one."""
 
 
+class Scaling(Model):
+    """KEDA: replicas of the inference runtime and of models follow what Prometheus reads of them, beside their CPU.
+
+    Absent means by their CPU alone, which on a pod with more cores than a runtime uses never gets high. The least and
+    the most are those of `replicas`: nothing is taken to no replica, for nothing here would wake it.
+    """
+
+    busy_percent: Annotated[int, Field(ge=10, le=95)] = 70
+    """Of the time in which a process computes, where a replica more is started."""
+    wait_milliseconds: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """That requests wait for their run on average, where a replica more is started."""
+
+
 class Training(Model):
     """Kubeflow Trainer: training on several machines at once."""
 

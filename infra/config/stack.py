@@ -19,6 +19,7 @@ from infra.config.platform import (
     Notebooks,
     Pipelines,
     Quota,
+    Scaling,
     Serving,
     Sources,
     Spark,
@@ -64,6 +65,7 @@ class StackConfig(Model):
     prometheus: Prometheus | None = None
     pipelines: Pipelines | None = None
     serving: Serving | None = None
+    scaling: Scaling | None = None
     training: Training | None = None
     spark: Spark | None = None
     notebooks: Notebooks | None = None
@@ -92,6 +94,8 @@ class StackConfig(Model):
             raise ValueError("pipelines track their runs and register models: they need mlflow")
         if self.cost_monitor is not None and self.prometheus is None:
             raise ValueError("cost_monitor reads prometheus: add it, or remove cost_monitor")
+        if self.scaling is not None and self.prometheus is None:
+            raise ValueError("scaling follows what prometheus reads: add it, or remove scaling")
         if self.prometheus is not None and self.prometheus.grafana is not None and isinstance(self.substrate, Local):
             raise ValueError("prometheus.grafana runs on a cluster alone: remove it")
         return self
@@ -223,7 +227,7 @@ class StackConfig(Model):
         return days
 
     def _suits_this_machine(self) -> Self:
-        clustered = ("pipelines", "serving", "training", "spark", "notebooks", "logging", "gpu", "admission")
+        clustered = ("pipelines", "serving", "scaling", "training", "spark", "notebooks", "logging", "gpu", "admission")
         for key in (*clustered, "cluster_backup", "cost_monitor"):
             if getattr(self, key) is not None:
                 raise ValueError(f"{key} needs a cluster, and the substrate is local: remove it")

@@ -1,5 +1,6 @@
 """The inference runtime: Open Inference Protocol v2 over REST and gRPC."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -20,6 +21,7 @@ from infra.substrates.base import (
     Probe,
     Resources,
     Route,
+    Signal,
     Substrate,
     Upstream,
     Workload,
@@ -33,8 +35,11 @@ _HEALTH = "/v2/health/ready"
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceArgs:
+    """`signals` are what it is scaled by beside its CPU."""
+
     settings: config.Inference
     max_body_bytes: int
+    signals: Sequence[Signal] = ()
 
 
 class Inference(pulumi.ComponentResource):
@@ -69,6 +74,7 @@ class Inference(pulumi.ComponentResource):
             readiness=Probe(port="http", path=_HEALTH),
             role="inference",
             **placed(args.settings, Resources(cpu=2, memory_mib=2048)),
+            signals=args.signals,
             metrics_path="/metrics",
             # live.json is written by the deploy step; the runtime itself only reads.
             reads=[MODELS, PSEUDONYM_KEY, ONLINE_FEATURES],

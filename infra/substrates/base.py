@@ -88,6 +88,28 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Signal:
+    """What a workload is scaled by beside its CPU, as Prometheus has it.
+
+    Attributes:
+        name: Tells signals of a workload apart.
+        server: Address of Prometheus.
+        expression: In PromQL, of all pods together; `$pods` stands for what selects their series.
+        target: What each replica may have of it; where it is more, a replica is added.
+    """
+
+    name: str
+    server: str
+    expression: str
+    target: str
+
+    def query(self, namespace: str, deployment: str) -> str:
+        """The expression for the pods of a Deployment, whose names are known by how Kubernetes makes them."""
+        pods = f'namespace="{namespace}",pod=~"{deployment}-[0-9a-z]+-[0-9a-z]{{5}}"'
+        return self.expression.replace("$pods", pods)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SecretKey:
     """One value of a secret in the stack's secret store."""
 
@@ -113,6 +135,7 @@ class Workload:
         replicas: How many run at the least.
         max_replicas: How many run at the most, by the use of the CPU.
         target_cpu: Percent of the requested CPU, where a replica more is started.
+        signals: What else it is scaled by on a cluster; whichever asks for most replicas decides.
         role: Whose node pools it may run on.
         pool: The one node pool that it runs on; None for any of its role that is open to all.
         priority: What gives way when nodes are full: `batch` to `service` to `system`.
@@ -135,6 +158,7 @@ class Workload:
     replicas: int = 1
     max_replicas: int = 1
     target_cpu: int = 70
+    signals: Sequence[Signal] = ()
     role: Role = "services"
     pool: str | None = None
     priority: Literal["system", "service", "batch"] = "service"

@@ -216,13 +216,21 @@ def _zone_ids(resource: Resource, _graph: Graph) -> Faults:
         yield "its zone is not named by id: a zone's name means another zone in each account"
 
 
+_SCALERS = {
+    "kubernetes:autoscaling/v2:HorizontalPodAutoscaler": ("minReplicas", 1),
+    "kubernetes:keda.sh/v1alpha1:ScaledObject": ("minReplicaCount", 0),
+}
+"""What says how many pods there are; in which field the least of them, and what it is where nothing says so."""
+
+
 def _spare(resource: Resource, graph: Graph) -> Faults:
     """In production a server has more than one pod, by itself or by its autoscaler."""
     metadata = resource.inputs.get("metadata") or {}
     replicas = (resource.inputs.get("spec") or {}).get("replicas")
     key = pods.namespace(resource), str(metadata.get("name"))
-    for scaler in graph.found("kubernetes:autoscaling/v2:HorizontalPodAutoscaler", _scaled, key):
-        replicas = (scaler.inputs.get("spec") or {}).get("minReplicas", 1)
+    for kind, (least, default) in _SCALERS.items():
+        for scaler in graph.found(kind, _scaled, key):
+            replicas = (scaler.inputs.get("spec") or {}).get(least, default)
     if int(1 if replicas is None else replicas) < 2:
         yield "there is one of it: while it restarts, no one answers"
     if ((resource.inputs.get("spec") or {}).get("strategy") or {}).get("type") == "Recreate":

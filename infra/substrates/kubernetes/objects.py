@@ -14,6 +14,7 @@ _OWNERS = {
     "external-secrets.io": "external-secrets",
     "gateway.networking.k8s.io": "envoy-gateway",
     "gateway.envoyproxy.io": "envoy-gateway",
+    "keda.sh": "keda",
     "monitoring.coreos.com": "prometheus-operator",
 }
 """The part that defines each group of custom resources."""

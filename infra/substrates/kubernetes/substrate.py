@@ -292,7 +292,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
         )
         self._expose(workload, metadata, options)
         if scaled:
-            self._scale(workload, metadata, options)
+            self._scale(workload, deployment, metadata, options)
         self._workloads[workload.name] = workload
         return deployment
 
@@ -392,7 +392,21 @@ class KubernetesSubstrate(pulumi.ComponentResource):
                 needs=[self.namespace(PLATFORM)],
             )
 
-    def _scale(self, workload: Workload, metadata: ObjectMetaArgs, options: ResourceOptions) -> None:
+    def _scale(
+        self, workload: Workload, deployment: pulumi.Resource, metadata: ObjectMetaArgs, options: ResourceOptions
+    ) -> None:
+        if workload.signals:
+            self._objects.custom(
+                object_name(workload.name),
+                "keda.sh/v1alpha1",
+                "ScaledObject",
+                _scaled_object(workload),
+                options.parent or self,
+                namespace=PLATFORM.name,
+                # KEDA refuses a trigger on the CPU of what is not there yet.
+                needs=[self.namespace(PLATFORM), deployment],
+            )
+            return
         # Imported where it is needed: most small stacks have one replica of each service.
         from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
 
@@ -421,6 +435,32 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             self.secret(PLATFORM.name, secret, {key: key for key in sorted(keys)})
             for secret, keys in sorted(wanted.items())
         ]
+
+
+def _scaled_object(workload: Workload) -> dict[str, Any]:
+    """Specification of a ScaledObject. While Prometheus does not answer, the CPU alone may add replicas, and none are
+    taken away: so does the autoscaler that KEDA makes of it."""
+    name = object_name(workload.name)
+    cpu = {"type": "cpu", "metricType": "Utilization", "metadata": {"value": str(workload.target_cpu)}}
+    read = [
+        {
+            "type": "prometheus",
+            "name": signal.name,
+            "metricType": "AverageValue",
+            "metadata": {
+                "serverAddress": signal.server,
+                "query": signal.query(PLATFORM.name, name),
+                "threshold": signal.target,
+            },
+        }
+        for signal in workload.signals
+    ]
+    return {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+        "minReplicaCount": workload.replicas,
+        "maxReplicaCount": workload.max_replicas,
+        "triggers": [cpu, *read],
+    }
 
 
 def _ways_out(bindings: Sequence[StoreBinding]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -7,7 +7,8 @@ from core.errors import ConfigError
 from infra.addons import kserve, models
 from infra.config import parse_config
 from infra.config.platform import ModelVersion, Serving
-from infra.substrates.base import SecretKey
+from infra.signals import runtime_signals
+from infra.substrates.base import SecretKey, Signal
 from infra.substrates.cluster import Access
 from serving.runtime.settings import Settings
 from tests.infra.variations import document
@@ -19,13 +20,13 @@ VERSIONS = {
 SERVING = {"gpu_pool": "gpu", "models": {"housing": {"versions": VERSIONS}}}
 
 
-def served(install: Callable[..., Any], **changes: Any) -> Any:
+def served(install: Callable[..., Any], signals: Sequence[Signal] = (), **changes: Any) -> Any:
     settings = Serving.model_validate(SERVING | changes)
 
     def program(cluster: Any, opts: Any) -> None:
         certificates = cluster.secret("cert-manager", "ready", {})
         controller = kserve.KServe("kserve", cluster, "ml.example.ae", [certificates], opts)
-        models.Models("models", cluster, settings, [controller.ready], certificates, opts)
+        models.Models("models", cluster, settings, [controller.ready], certificates, signals, opts)
 
     return install(program)
 
@@ -58,6 +59,29 @@ def test_weights_are_those_of_the_route_to_each_versions_service(install: Callab
     assert route.backends[0].pods == {"app": "isvc.housing-v1-predictor"}
     (variable,) = tried.find("housing-v1").inputs["spec"]["predictor"]["model"]["env"]
     assert variable == {"name": "FALAJ_MODEL_REPOSITORY", "value": "s3://falaj-test-artifacts/models/housing-1"}
+
+
+def test_versions_follow_their_cpu_unless_the_stack_says_by_what_else(install: Callable[..., Any]) -> None:
+    version = served(install).find("housing-v1").inputs
+    spec = version["spec"]["predictor"]
+    assert (spec["scaleMetric"], spec["scaleTarget"]) == ("cpu", 70)
+    assert "autoScaling" not in spec
+    assert "annotations" not in version["metadata"]
+
+
+def test_keda_scales_versions_by_the_stacks_signals_within_their_bounds(install: Callable[..., Any]) -> None:
+    signals = runtime_signals(parse_config(document("prod"), "prod"))
+    version = served(install, signals).find("housing-v1").inputs
+    spec = version["spec"]["predictor"]
+    assert version["metadata"]["annotations"] == {"serving.kserve.io/autoscalerClass": "keda"}
+    # KServe refuses these two beside KEDA.
+    assert not {"scaleMetric", "scaleTarget"} & spec.keys()
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 4)
+    cpu, *read = spec["autoScaling"]["metrics"]
+    assert cpu["resource"] == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}
+    for metric, signal in zip(read, signals, strict=True):
+        assert metric["external"]["target"] == {"type": "Value", "value": signal.target}
+        assert metric["external"]["metric"]["query"] == signal.query("serving", "housing-v1-predictor")
 
 
 def test_a_version_names_its_card_and_has_no_address_of_its_own() -> None:
