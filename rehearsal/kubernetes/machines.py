@@ -44,7 +44,8 @@ class Machines:
     def __init__(self, api: Api, account: Account) -> None:
         self._api, self._account = api, account
         self._count = 0
-        self._asked_account = 0.0
+        self._asked_account = self._asked_pools = -_ACCOUNT_SECONDS
+        self._pools: list[Pool] = []
         self._hopes: dict[tuple[str, str], float] = {}
         self._told: dict[str, str] = {}
 
@@ -107,35 +108,34 @@ class Machines:
     def _grow(self, pending: Sequence[Manifest]) -> None:
         nodes = self._api.items("v1", "Node")
         there = rooms(nodes, self._api.items("v1", "Pod"))
-        pools = self._account.pools(self._api)
+        now = time.monotonic()
+        if now - self._asked_pools > _ACCOUNT_SECONDS:
+            self._pools, self._asked_pools = self._account.pools(self._api), now
         daemons = [item["spec"]["template"]["spec"] for item in self._api.items("apps/v1", "DaemonSet")]
         judged = {pod["metadata"]["uid"]: _judged(pod) for pod in pending}
-        now = time.monotonic()
 
         def spent(uid: str, node: str) -> bool:
             hoped = self._hopes.get((uid, node))
             return hoped is not None and now - hoped > _HOPE_SECONDS and judged[uid] >= len(there)
 
-        plan = Provisioner(pools, there, used(pools, nodes), daemons).plan(pending, spent)
+        given_up = [
+            pod for pod in pending if sum(spent(pod["metadata"]["uid"], room.name) for room in there) >= _MOST_HOPES
+        ]
+        others = [pod for pod in pending if pod not in given_up]
+        plan = Provisioner(self._pools, there, used(self._pools, nodes), daemons).plan(others, spent)
         for uid, node in plan.awaited.items():
             self._hopes.setdefault((uid, node), now)
-        given_up = {
-            pod["metadata"]["uid"]
-            for pod in pending
-            if sum(spent(pod["metadata"]["uid"], room.name) for room in there) >= _MOST_HOPES
-        }
         for machine in plan.launches:
             self._count += 1
             self._add(f"{machine.source.replace(' ', '-')}-{self._count}", machine)
-        for pod in pending:
-            uid = pod["metadata"]["uid"]
-            if uid in given_up:
-                self._tell(pod, "nodes with room for it are there, and what else it asks for keeps it from them")
-            elif uid in plan.refused:
-                self._refuse(pod, pools, plan.refused[uid])
+        for pod in others:
+            if (why := plan.refused.get(pod["metadata"]["uid"])) is not None:
+                self._refuse(pod, why)
+        for pod in given_up:
+            self._tell(pod, "nodes with room for it are there, and what else it asks for keeps it from them")
 
-    def _refuse(self, pod: Manifest, pools: Sequence[Pool], why: str) -> None:
-        if pools:
+    def _refuse(self, pod: Manifest, why: str) -> None:
+        if self._pools:
             self._tell(pod, why)
         elif not self._api.items("v1", "Node", labelSelector=GROUP):
             self._tell(pod, "the site's nodes are all there (falaj:stack.substrate.nodes)")

@@ -17,7 +17,7 @@ _DEFAULT_SECONDS = 600
 _VOLUME_SECONDS = 300
 _POLL_SECONDS = 0.3
 _QUIET_SECONDS = 3.0
-SETTLED_SECONDS = 20.0
+SETTLED_SECONDS = 30.0
 """How long what keeps pods from running must stay the same until it is taken to stay so."""
 _SECTIONS = {
     "notebooks": "notebooks",
