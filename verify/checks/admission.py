@@ -32,18 +32,18 @@ def test_policies(each: Each, declared: Declared, cluster: Cluster) -> None:
     )
 
 
-def test_root_is_refused(each: Each, cluster: Cluster) -> None:
+def test_root_is_refused(each: Each, declared: Declared, cluster: Cluster) -> None:
     """A pod that runs as root is refused in every restricted namespace; the trial makes none."""
-    each(_restricted(cluster), lambda name: _refused(cluster, _pod(name, {})))
+    each(_declared(declared, "restricted"), lambda name: _refused(cluster, _pod(name, {})))
 
 
-def test_privilege_is_refused(each: Each, cluster: Cluster) -> None:
+def test_privilege_is_refused(each: Each, declared: Declared, cluster: Cluster) -> None:
     """A privileged pod is refused in every namespace that is not privileged; the trial makes none."""
-    wanted = [name for name, item in cluster.namespaces.items() if _level(item) not in (None, "privileged")]
+    wanted = _declared(declared, "restricted", "baseline")
     each(wanted, lambda name: _refused(cluster, _pod(name, {"privileged": True})))
 
 
-def test_the_nodes_folders_are_refused(each: Each, cluster: Cluster) -> None:
+def test_the_nodes_folders_are_refused(each: Each, declared: Declared, cluster: Cluster) -> None:
     """A pod that mounts a folder of its node is refused in every restricted namespace; the trial makes none."""
 
     def judge(name: str) -> str | None:
@@ -51,7 +51,7 @@ def test_the_nodes_folders_are_refused(each: Each, cluster: Cluster) -> None:
         pod["spec"]["volumes"] = [{"name": "node", "hostPath": {"path": "/"}}]
         return _refused(cluster, pod)
 
-    each(_restricted(cluster), judge)
+    each(_declared(declared, "restricted"), judge)
 
 
 def test_operators_are_asked(each: Each, cluster: Cluster) -> None:
@@ -76,13 +76,10 @@ _HARDENED = {
 }
 
 
-def _restricted(cluster: Cluster) -> list[str]:
-    return [name for name, item in cluster.namespaces.items() if _level(item) == "restricted"]
-
-
-def _level(item: dict[str, Any]) -> str | None:
-    level = (item["metadata"].get("labels") or {}).get(LEVEL)
-    return None if level is None else str(level)
+def _declared(declared: Declared, *levels: str) -> list[str]:
+    """Namespaces that are declared with one of these Pod Security Standards."""
+    every = (inputs["metadata"] for inputs in declared.of("core:Namespace").values())
+    return sorted(metadata["name"] for metadata in every if metadata.get("labels", {}).get(LEVEL) in levels)
 
 
 def _refused(cluster: Cluster, pod: dict[str, Any]) -> str | None:
