@@ -76,6 +76,9 @@ class Metrics:
         self.live_version = Gauge(
             "falaj_model_live_version", "The version that answers; 0 after an unload", ["model"], registry=registry
         )
+        self.provider = Gauge(
+            "falaj_model_provider", "1 for what a version runs on", ["model", "version", "provider"], registry=registry
+        )
         self.feature_seconds = Histogram(
             "falaj_feature_lookup_seconds",
             "Time of one look-up in the online store",

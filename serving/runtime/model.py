@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from core.errors import ServiceError
 from core.model_spec import MODEL_FILE, SPEC_FILE, FeatureRange, ModelSpec, Tensor
 from serving.runtime.errors import RefusedError, invalid
+from serving.runtime.providers import CPU, Device, open_session
 
 Array = NDArray[Any]
 Arrays = tuple[Array, ...]
@@ -86,7 +87,9 @@ class Model:
         ServiceError: The files are missing or damaged, contradict each other, or the graph fails on a valid batch.
     """
 
-    def __init__(self, name: str, version: int, folder: Path, threads: int, max_batch_rows: int) -> None:
+    def __init__(
+        self, name: str, version: int, folder: Path, threads: int, max_batch_rows: int, device: Device = CPU
+    ) -> None:
         self.name = name
         self.version = version
         try:
@@ -97,7 +100,10 @@ class Model:
             # A spinning idle thread takes the core from the event loop.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.log_severity_level = 3
-            self._session = ort.InferenceSession(str(folder / MODEL_FILE), options, providers=["CPUExecutionProvider"])
+            self._session, self.provider = open_session(folder / MODEL_FILE, options, self.spec.inputs, device)
+            """What it runs on in truth."""
+        except ServiceError:
+            raise
         except (OSError, ValidationError) as error:
             raise ServiceError(f"{folder} is not an exported model: {error}") from error
         except Exception as error:  # ONNX Runtime's errors share no base but Exception

@@ -22,6 +22,7 @@ from serving.runtime.identity import identity
 from serving.runtime.log import InferenceLog
 from serving.runtime.metrics import Metrics
 from serving.runtime.model import Model
+from serving.runtime.providers import Device
 from serving.runtime.settings import Settings
 from serving.runtime.version import Version
 from serving.store import ModelStore
@@ -202,13 +203,20 @@ class Repository(ModelRepository):  # type: ignore[misc]
 
     async def _load_version(self, name: str, number: int) -> Version:
         settings = self._settings
+        device = Device(
+            provider=settings.provider,
+            cpu_fallback=settings.cpu_fallback,
+            engine_cache=settings.engine_cache,
+            max_rows=max(settings.max_request_rows, settings.max_batch_rows),
+        )
 
         def opened() -> Model:
             # What is in memory needs no file any more.
             with self._store.opened(name, number) as folder:
-                return Model(name, number, folder, settings.threads, settings.max_batch_rows)
+                return Model(name, number, folder, settings.threads, settings.max_batch_rows, device)
 
         model = await asyncio.to_thread(opened)
+        self._metrics.provider.labels(name, str(number), model.provider).set(1)
         return Version(
             model,
             Batcher(
@@ -285,7 +293,8 @@ class Plane(DataPlane):  # type: ignore[misc]
     async def model_metadata(self, model_name: str, version: str | None = None) -> dict[str, Any]:
         """Metadata of the version that answers, or of the one named; `versions` lists it first.
 
-        A tensor's `parameters.columns` are the names of its second dimension, joined by commas.
+        A tensor's `parameters.columns` are the names of its second dimension, joined by commas; those of the model say
+        what it runs on.
         """
         found = self.repository.version(model_name, version)
         others = [label for label in self.repository.models[model_name].versions if label != found.label]
@@ -294,6 +303,7 @@ class Plane(DataPlane):  # type: ignore[misc]
             "name": model_name,
             "versions": [found.label, *others],
             "platform": "onnxruntime_onnx",
+            "parameters": {"provider": found.model.provider},
             "inputs": [_metadata(tensor) for tensor in spec.inputs],
             "outputs": [_metadata(tensor) for tensor in spec.outputs],
         }

@@ -126,8 +126,9 @@ class Service:
 
     async def _model_metadata(self, request: Any) -> Any:
         metadata = await self._plane.model_metadata(request.name, request.version)
-        for tensor in (*metadata["inputs"], *metadata["outputs"]):
-            tensor.pop("parameters", None)
+        # Its messages have no place for them.
+        for described in (metadata, *metadata["inputs"], *metadata["outputs"]):
+            described.pop("parameters", None)
         return pb.ModelMetadataResponse(**metadata)
 
     async def _repository_model_load(self, request: Any) -> Any:

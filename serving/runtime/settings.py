@@ -4,12 +4,14 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import ConfigError
 
+Provider = Literal["cpu", "cuda", "tensorrt"]
+"""What graphs run on."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -35,6 +37,9 @@ class Settings(BaseModel):
     pseudonym_key_file: Path | None = Field(None, description="key that identifiers are hashed with")
     processes: int = Field(1, ge=0, description="processes behind the ports; 0 is one for each core that there is")
     threads: int = Field(1, ge=1, description="threads within one run of a graph")
+    provider: Provider = Field("cpu", description="what graphs run on: cpu, cuda or tensorrt")
+    cpu_fallback: bool = Field(False, description="whether they run on the CPU where the provider cannot be had")
+    engine_cache: Path | None = Field(None, description="folder that TensorRT keeps its engines in, for the next start")
     max_batch_rows: int = Field(
         256, ge=1, description="rows of different requests that are run together at most; measured below it"
     )
