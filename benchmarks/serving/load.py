@@ -75,7 +75,7 @@ def http(
     """As many requests as `clients` connections make; one that was refused asks again at once.
 
     Args:
-        kind: json, binary, or gateway: JSON with the headers that a gateway adds.
+        kind: json, binary, gateway: JSON with the headers that a gateway adds, or wrong: values that the spec refuses.
     """
     script = folder / f"{model}-{rows}-{kind}.lua"
     if not script.exists():
@@ -171,6 +171,8 @@ def _script(folder: Path, model: str, rows: int, kind: str) -> str:
     lines += ["  file:close()", "  return text", "end", "local requests, turn = {}, 0", "function init()"]
     for index in range(_VARIANTS):
         values = every[index * rows : (index + 1) * rows]
+        if kind == "wrong":
+            values = [[-value - 1 for value in row] for row in values]
         body, length = binary_body(values) if kind == "binary" else (json_body(values), 0)
         headers = {"content-type": "application/octet-stream" if length else "application/json"}
         if length:
