@@ -106,6 +106,15 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Assumed:
+    """Something that the estimate takes for granted: a figure, or prices and how much of the sum rests on them."""
+
+    what: str
+    value: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """The bill of a month.
 
@@ -130,6 +139,24 @@ class Estimate:
         for line in self.lines:
             found[key(line)] = found.get(key(line), 0.0) + line.monthly
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    def assumed(self) -> list[Assumed]:
+        """All that the sum rests on beside the graph: figures of use, and prices that no source confirms."""
+        names = sorted({name for line in self.lines for name in line.assumes})
+        found = [
+            Assumed(what=name.replace("_", " "), value=f"{one.value:g} {one.unit}", why=one.why)
+            for name, one in ((name, self.prices.assumptions[name]) for name in names)
+        ]
+        scaled = [line for line in self.lines if self.prices.prices[line.item].basis == "scaled"]
+        if scaled:
+            value = f"{self.prices.factor.value:g}, on {math.fsum(line.monthly for line in scaled):,.0f} USD"
+            found.append(Assumed(what="factor on us-east-1", value=value, why=self.prices.factor.why))
+        for name, part in self.by(lambda line: self.prices.prices[line.item].source).items():
+            source = self.prices.sources[name]
+            if not source.checked:
+                why = f"Not compared with a price list since {source.date.isoformat()}."
+                found.append(Assumed(what=source.title, value=f"{part:,.0f} USD", why=why))
+        return found
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from dataclasses import asdict
 from datetime import date
 from io import BytesIO
 from pathlib import Path
@@ -43,7 +44,7 @@ def cost(
     if as_json:
         sys.stdout.write(json.dumps(document, indent=1) + "\n")
     else:
-        _show(document, mine)
+        _show(document)
 
 
 def _estimate(stack: str, prices: "Prices") -> "Estimate":
@@ -86,7 +87,6 @@ def _environment(folder: str) -> dict[str, str]:
 def _document(
     stack: str, mine: "Estimate", tag: str | None, against: str | None, other: "Estimate | None"
 ) -> dict[str, Any]:
-    used = sorted({name for line in mine.lines for name in line.assumes})
     sources = {mine.prices.prices[line.item].source for line in mine.lines}
     document: dict[str, Any] = {
         "stack": stack,
@@ -94,8 +94,7 @@ def _document(
         "monthly": round(mine.monthly, 2),
         "by_component": {name: round(value, 2) for name, value in mine.by(lambda line: line.component).items()},
         "by_item": {name: round(value, 2) for name, value in mine.by(lambda line: line.item).items()},
-        "assumptions": {name: mine.prices.assumptions[name].model_dump() for name in used},
-        "factor": mine.prices.factor.model_dump(),
+        "assumed": [asdict(one) for one in mine.assumed()],
         "sources": {name: mine.prices.sources[name].model_dump(mode="json") for name in sorted(sources)},
         "not_in_the_sum": list(mine.by_use),
         "no_price": list(mine.unpriced),
@@ -116,7 +115,7 @@ def _document(
     return document
 
 
-def _show(document: dict[str, Any], mine: "Estimate") -> None:
+def _show(document: dict[str, Any]) -> None:
     def money(value: float) -> str:
         return f"{value:,.2f}"
 
@@ -130,12 +129,9 @@ def _show(document: dict[str, Any], mine: "Estimate") -> None:
         console.table(
             [f"against {against['what']}", "USD a month"], [*rows, ["in all", f"{against['difference']:+,.2f}"]]
         )
-    assumed = [[name, f"{one['value']:g} {one['unit']}", one["why"]] for name, one in document["assumptions"].items()]
-    console.table(["assumed", "value", "why"], assumed)
-    console.say(f"factor on figures of us-east-1: {mine.prices.factor.value:g}. {mine.prices.factor.why}")
+    console.table(["assumed", "value", "why"], [list(one.values()) for one in document["assumed"]])
     for source in document["sources"].values():
-        checked = "" if source["checked"] else ", not compared with it since"
-        console.say(f"prices: {source['title']} ({source['date']}{checked})")
+        console.say(f"prices: {source['title']} ({source['date']})")
     for words in document["not_in_the_sum"]:
         console.say(f"not in the sum: {words}")
     for item in document["no_price"]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from policies.catalogue import Language
+from policies.cost import Estimate, estimate
 from policies.engine import Status
 from policies.outcome import Outcome, remedy
 from policies.report.evidence import by_framework, by_resource, by_rule, digest
@@ -14,9 +15,15 @@ from policies.rules import BY_ID
 _STATUSES = (Status.PASS, Status.FAIL, Status.EXCEPTED, Status.UNKNOWN)
 
 
+def _cost(outcome: Outcome) -> Estimate | None:
+    substrate = outcome.graph.settings.substrate
+    return estimate(outcome.graph) if substrate is not None and substrate.kind == "aws" else None
+
+
 def page(outcome: Outcome, language: Language) -> str:
     """The report; the same outcome gives the same bytes."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    governance = outcome.graph.settings.governance
     template = environment.from_string((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
     return template.render(
         outcome=outcome,
@@ -33,4 +40,6 @@ def page(outcome: Outcome, language: Language) -> str:
         reference=lambda text: reference(text, language),
         remedy=lambda one: remedy(outcome, one),
         rule_of=BY_ID.__getitem__,
+        cost=_cost(outcome),
+        budget=governance.budget if governance else None,
     )

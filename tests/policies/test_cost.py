@@ -6,6 +6,9 @@ import pytest
 
 from core.errors import ConfigError
 from policies.cost import estimate, machine, read_prices
+from policies.engine import Status, check
+from policies.rules import BY_ID
+from policies.rules.residency import STACK
 from tests.policies.graphs import BASES, Described, graph
 
 HOURS = 730
@@ -91,6 +94,23 @@ def test_every_price_has_a_source_with_a_date() -> None:
     assert prices.of("rds:db.t4g.medium") == 0.08
     assert prices.of("nat:hour") == 0.053
     assert prices.of("ec2:m5") == pytest.approx(0.096 * FACTOR)
+
+
+def test_what_the_sum_rests_on_is_said_with_how_much_of_it() -> None:
+    found = estimate(graph([*BASES["pool"], {"$type": "kms/key:Key"}]))
+    said = {one.what: one.value for one in found.assumed()}
+    assert said["services utilisation"] == "0.4 part of a pool's ceiling"
+    assert said["Estimates for me-central-1 without a published source"] == f"{found.monthly - 1:,.0f} USD"
+    assert said["AWS's price page of the service, us-east-1"] == "1 USD"
+    assert "factor on us-east-1" not in said  # Nothing in this bill is scaled.
+
+
+def test_no_budget_holds_for_what_has_no_price() -> None:
+    one = {"$type": "rds/instance:Instance", "$name": "db", "instanceClass": "db.x9.huge", "allocatedStorage": 0}
+    stack = {"$type": STACK, "$name": "stack"}
+    (judged,) = check(graph([stack, one]), [BY_ID["cost-budget"]])
+    assert judged.status is Status.FAIL
+    assert judged.messages == ("what it costs cannot be told: there is no price of rds:db.x9.huge",)
 
 
 def test_a_user_replaces_single_prices_and_assumptions(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def test_the_page_is_whole_and_fetches_nothing(outcome: Outcome, language: str) 
     text = " ".join(found.texts)
     assert "kms-rotation" in text
     assert "<b>Copied</b> elsewhere." in text  # Shown, not obeyed.
+    assert WORDS[language]["assumed"] in text  # type: ignore[index]
     for framework in selected(()):
         assert framework.title.of(language) in text  # type: ignore[arg-type]
         for control in framework.controls:
