@@ -19,10 +19,10 @@ from rehearsal.aws import KINDS
 from rehearsal.aws.provider import AwsProvider
 from rehearsal.kubernetes.api import MANAGER, Api
 from rehearsal.kubernetes.provider import INVENTED_LABEL
-from rehearsal.protocol import ProviderError, Values
+from rehearsal.protocol import NotFoundError, ProviderError, Values
 
 _REGION = "me-central-1"
-_ROLE = "aws:iam/role:Role"
+_ROLE, _KEY = "aws:iam/role:Role", "aws:kms/key:Key"
 _KUBERNETES = "kubernetes:"
 
 
@@ -85,9 +85,9 @@ def cluster(
         if resource["type"].startswith(_KUBERNETES):
             api.delete(resource["inputs"])
     there = api.everything()
-    held = {_key(resource["outputs"]) for resource in resources if _is_object(resource)}
-    ours, all_names = {_key(item) for item in there if _is_ours(item)}, {_key(item) for item in there}
-    return [" ".join(key) for key in sorted(ours - held)], [" ".join(key) for key in sorted(held - all_names)]
+    held = {_name(resource["outputs"]) for resource in resources if _is_object(resource)}
+    ours, all_names = {_name(item) for item in there if _is_ours(item)}, {_name(item) for item in there}
+    return [" ".join(name) for name in sorted(ours - held)], [" ".join(name) for name in sorted(held - all_names)]
 
 
 def _is_object(resource: Mapping[str, Any]) -> bool:
@@ -99,7 +99,7 @@ def _is_ours(item: Mapping[str, Any]) -> bool:
     return MANAGER in managers and INVENTED_LABEL not in item["metadata"].get("labels", {})
 
 
-def _key(item: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def _name(item: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """An object whatever the version of its group that it is asked for in."""
     group = item["apiVersion"].rpartition("/")[0]
     return group, item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"]
@@ -132,6 +132,17 @@ def _inline(resources: Sequence[Mapping[str, Any]], known: set[str]) -> Iterator
                     yield _Stray(label=f"policy {name} of role {role}", id=f"{role}:{name}", outputs={"name": name})
 
 
+def _ends(provider: AwsProvider, stray: _Stray) -> bool:
+    """Whether it is a key that was deleted, which AWS keeps for some days."""
+    if ":kms:" not in stray.label:
+        return False
+    try:
+        provider.looked(_KEY, stray.id, {}, {})
+    except NotFoundError:
+        return True
+    return False
+
+
 def _made(provider: AwsProvider, resource: Mapping[str, Any], strays: Sequence[_Stray]) -> Iterator[_Stray]:
     """What the creation of a resource made before it was cut off."""
     kind, inputs = resource["type"], resource["inputs"]
@@ -152,7 +163,8 @@ def main() -> None:
     provider.configure({"region": _REGION})
     known = {resource["id"] for resource in resources if "id" in resource}
     known |= {resource["outputs"]["arn"] for resource in resources if "arn" in resource.get("outputs", {})}
-    strays = [*_tagged(resources, known), *_inline(resources, known)]
+    found = [*_tagged(resources, known), *_inline(resources, known)]
+    strays = [stray for stray in found if not _ends(provider, stray)]
     labels = {stray.label for stray in strays}
     for resource in asked["pending"]:
         for stray in _made(provider, resource, strays):
