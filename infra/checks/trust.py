@@ -224,19 +224,19 @@ def _disks(objects: Objects) -> Iterator[str]:
             grants = [one for one in statements(key.inputs["policy"]) if "kms:CreateGrant" in one["Action"]]
             if not any(f'{_SCALING}"' in json.dumps(one["Principal"]) for one in grants):
                 yield f"LaunchTemplate {template.name} has disks on Key {key.name}, which {_SCALING} may not use"
-    said = [one.inputs["policy"] for one in objects.named("aws:iam/rolePolicy:RolePolicy")]
-    for driver in objects.of("StorageClass").values():
-        used = (driver.inputs.get("parameters") or {}).get("kmsKeyId")
-        if used is not None and not any("kms:CreateGrant" in text and used in text for text in said):
-            yield f"StorageClass {driver.name} has a key on which no role of the stack may make a grant"
-    karpenter = [one for one in objects.named("aws:iam/role:Role") if one.name == "karpenter-karpenter"]
-    for role in karpenter:
-        policies = [
-            policy.inputs["policy"]
-            for policy in objects.named("aws:iam/rolePolicy:RolePolicy")
-            if role.urn in policy.property_dependencies.get("role", ())
-        ]
-        if not any("iam:PassRole" in text for text in policies):
+    said: dict[str, list[str]] = {}
+    for policy in objects.named("aws:iam/rolePolicy:RolePolicy"):
+        for urn in policy.property_dependencies.get("role", ()):
+            said.setdefault(urn, []).append(policy.inputs["policy"])
+    drivers = [one for one in objects.named("aws:eks/addon:Addon") if one.inputs["addonName"] == _DRIVERS[0]]
+    roles = [urn for one in drivers for urn in one.property_dependencies.get("podIdentityAssociations", ())]
+    for volumes in objects.of("StorageClass").values():
+        used = (volumes.inputs.get("parameters") or {}).get("kmsKeyId")
+        granted = [text for urn in roles for text in said.get(urn, []) if "kms:CreateGrant" in text]
+        if drivers and used is not None and not any(used in text for text in granted):
+            yield f"StorageClass {volumes.name} has a key that {_DRIVERS[0]} may not use"
+    for role in objects.named("aws:iam/role:Role"):
+        if role.name == "karpenter-karpenter" and not any("iam:PassRole" in text for text in said.get(role.urn, [])):
             yield f"Role {role.name} may not hand the machines' role over: it needs iam:PassRole"
 
 

@@ -89,11 +89,6 @@ _WAITS = (
         other_where={"chart": "aws-load-balancer-controller"},
     ),
     _Wait(
-        "kubernetes:batch/v1:Job",
-        "kubernetes:karpenter.sh/v1:NodePool",
-        "a job runs out of time while it waits for machines",
-    ),
-    _Wait(
         "kubernetes:helm.sh/v4:Chart",
         "kubernetes:helm.sh/v4:Chart",
         "it makes the certificate of the webhook",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.defects.model import PROD, Defect, all_of, early, unlist
+from tests.defects.model import PROD, Defect, all_of, document_of, early, unlist
 from tests.policies.mutations.world import add, lose, put, remove
 
 SUBNET, RULE, ROUTE = "ec2/subnet:Subnet", "ec2/securityGroupRule:SecurityGroupRule", "ec2/route:Route"
@@ -18,6 +18,10 @@ _AGAIN = {
     "securityGroupId": "<aws:ec2/securityGroup:SecurityGroup::endpoints.id>",
     "cidrBlocks": ["10.50.0.0/16"],
 }
+
+
+def _told(env: list[Any]) -> None:
+    env.append({"name": "MLFLOW_TRACKING_URI", "value": "http://mlflow.falaj.svc.cluster.local:5000"})
 
 
 def _to(port: int) -> Any:
@@ -114,9 +118,9 @@ CLOUD = [
 POLICIES = [
     Defect(
         "call-not-let-in",
-        "A call that its target's policy does not let in",
+        "A service is told of another that no policy lets it call",
         PROD,
-        remove(POLICY, "falaj/feature-server-inference"),
+        document_of("k8s/apps/v1:Deployment", "feature-server", "spec template spec containers 0 env", _told),
     ),
     Defect("call-not-let-out", "A service that may call no one", PROD, remove(POLICY, "falaj/inference-out")),
     Defect(
@@ -191,9 +195,9 @@ POLICIES = [
         PROD,
         put(
             POLICY,
-            "falaj/feature-server-inference",
+            "falaj/inference-metrics",
             "spec ingress 0 from 0 podSelector matchLabels app.kubernetes.io/name",
-            "inference-runtime",
+            "prometheus-server",
         ),
     ),
     Defect(

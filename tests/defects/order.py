@@ -3,6 +3,7 @@
 from tests.defects.model import PROD, Defect, all_of, early
 from tests.policies.mutations.world import put, remove
 
+ADMINISTRATORS = "AccessPolicyAssociation::platform-administrators"
 CHART, DEPLOYMENT = "k8s/helm.sh/v4:Chart", "k8s/apps/v1:Deployment"
 
 CLUSTER = [
@@ -74,13 +75,6 @@ CLUSTER = [
         "A pool does not wait for its class of machines",
         PROD,
         early("k8s/karpenter.sh/v1:NodePool", "inference-gpu", "EC2NodeClass::inference-gpu-class"),
-    ),
-    Defect(
-        "pods-before-machines",
-        "A job does not wait for machines, and runs out of time",
-        PROD,
-        early("k8s/batch/v1:Job", "databases", "NodePool::services"),
-        "https://github.com/terraform-aws-modules/terraform-aws-eks/issues/3001",
     ),
     Defect(
         "issuer-before-its-secret",
@@ -165,7 +159,10 @@ CLOUD = [
         "cluster-before-access",
         "What deploys into the cluster does not wait until it may",
         PROD,
-        early("pulumi:providers:kubernetes", "cluster", "AccessPolicyAssociation::platform-administrators"),
+        all_of(
+            early("pulumi:providers:kubernetes", "cluster", ADMINISTRATORS),
+            early("eks/nodeGroup:NodeGroup", "system", ADMINISTRATORS),
+        ),
     ),
     Defect(
         "trail-before-policy",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pulumi
+from pulumi.resource import DependencyResource
 from pulumi_aws import get_caller_identity, s3
 from pulumi_kubernetes import Provider
 from pulumi_kubernetes.core.v1 import ConfigMap
@@ -37,7 +38,7 @@ def _twice(part: Part) -> None:
 
 
 def _elsewhere(part: Part) -> None:
-    gone = pulumi.DependencyResource("urn:pulumi:onprem::falaj::kubernetes:core/v1:Namespace::gone")
+    gone = DependencyResource("urn:pulumi:onprem::falaj::kubernetes:core/v1:Namespace::gone")
     _config(part, "one", {"a": "b"}, gone)
 
 

@@ -245,12 +245,6 @@ PARTS = [
     Defect("runs-without-database", "Pipelines without their database", PROD, unsay("substrate stores mysql")),
     Defect("features-without-cache", "Feature lookups without a cache", PROD, unsay("substrate stores cache")),
     Defect(
-        "log-days-unknown",
-        "A retention of logs that CloudWatch does not know",
-        PROD,
-        say("governance retention logs", 500),
-    ),
-    Defect(
         "no-storage-class", "Volumes of no storage class on a site", SITE, say("substrate stores storage_class", "")
     ),
 ]

@@ -15,6 +15,7 @@ SECRET, CONFIG = "k8s/external-secrets.io/v1:ExternalSecret", "k8s/core/v1:Confi
 ACCOUNT = "k8s/core/v1:ServiceAccount"
 POD = "spec template spec"
 FIRST = f"{POD} containers 0"
+FEATURES = {"app.kubernetes.io/name": "feature-server", "app.kubernetes.io/part-of": "falaj"}
 INFERENCE = {"app.kubernetes.io/name": "inference", "app.kubernetes.io/part-of": "falaj"}
 
 
@@ -47,12 +48,13 @@ def _budget(name: str) -> Document:
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": {"name": name, "namespace": "falaj"},
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": INFERENCE}},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": FEATURES}},
     }
 
 
-def _same_key(sources: Any) -> None:
-    sources["secret"]["items"][0]["key"] = "pseudonym"
+def _same_key(volumes: list[Any]) -> None:
+    (projected,) = [one["projected"] for one in volumes if "projected" in one]
+    projected["sources"][0]["secret"]["items"][0]["key"] = "pseudonym"
 
 
 def _alone(spec: Any) -> None:
@@ -177,31 +179,31 @@ SCALING = [
         "scaler-without-requests",
         "Replicas follow the CPU, and no request says of what",
         PROD,
-        lose(DEPLOYMENT, "inference", f"{FIRST} resources"),
+        lose(DEPLOYMENT, "feature-server", f"{FIRST} resources"),
     ),
     Defect(
         "scaler-of-nothing",
         "A scaler of a deployment that is not there",
         PROD,
-        put(SCALER, "inference", "spec scaleTargetRef name", "inference-runtime"),
+        put(SCALER, "feature-server", "spec scaleTargetRef name", "features"),
     ),
     Defect(
         "scaler-upside-down",
         "More replicas at least than at most",
         PROD,
-        put(SCALER, "inference", "spec minReplicas", 30),
+        put(SCALER, "feature-server", "spec minReplicas", 30),
     ),
     Defect(
         "scaler-against-program",
         "Replicas are set by a scaler and by the program",
         PROD,
-        put(DEPLOYMENT, "inference", "spec replicas", 3),
+        put(DEPLOYMENT, "feature-server", "spec replicas", 3),
     ),
     Defect(
         "budget-blocks-drains",
         "A budget that lets no pod go: no machine can be drained",
         PROD,
-        put(BUDGET, "inference", "spec", {"minAvailable": 3, "selector": {"matchLabels": INFERENCE}}),
+        put(BUDGET, "feature-server", "spec", {"minAvailable": 3, "selector": {"matchLabels": FEATURES}}),
     ),
     Defect(
         "two-budgets", "Two budgets for the same pods: evictions fail", PROD, add(BUDGET, "again", _budget("again"))
@@ -210,19 +212,19 @@ SCALING = [
         "budget-for-none",
         "A budget that selects no pod",
         PROD,
-        put(BUDGET, "inference", "spec selector matchLabels app.kubernetes.io/name", "inference-runtime"),
+        put(BUDGET, "feature-server", "spec selector matchLabels app.kubernetes.io/name", "features"),
     ),
     Defect(
         "rollout-stands-still",
         "A rollout that may neither add nor remove a pod",
         PROD,
-        put(DEPLOYMENT, "inference", "spec strategy rollingUpdate maxSurge", 0),
+        put(DEPLOYMENT, "feature-server", "spec strategy rollingUpdate maxSurge", 0),
     ),
     Defect(
         "stopped-too-soon",
         "A pod is killed before it has finished",
         PROD,
-        put(DEPLOYMENT, "inference", f"{POD} terminationGracePeriodSeconds", 3),
+        put(DEPLOYMENT, "feature-server", f"{POD} terminationGracePeriodSeconds", 3),
     ),
 ]
 REFERENCES = [
@@ -236,7 +238,7 @@ REFERENCES = [
         "mounted-key-misspelt",
         "A mounted key that the secret does not have",
         PROD,
-        document_of(DEPLOYMENT, "inference", f"{POD} volumes 2 projected sources 0", _same_key),
+        document_of(DEPLOYMENT, "inference", f"{POD} volumes", _same_key),
     ),
     Defect("secret-missing", "A secret that nothing brings", PROD, remove(SECRET, "falaj/falaj-prod-cache")),
     Defect(
@@ -456,13 +458,13 @@ OBJECTS = [
         "scaler-of-older-version",
         "A scaler of a version of the API that is gone",
         PROD,
-        put(SCALER, "inference", "apiVersion", "autoscaling/v2beta2"),
+        put(SCALER, "feature-server", "apiVersion", "autoscaling/v2beta2"),
     ),
     Defect(
         "scaler-of-older-target",
         "A scaler of a version of the API that its target never had",
         PROD,
-        put(SCALER, "inference", "spec scaleTargetRef apiVersion", "apps/v1beta1"),
+        put(SCALER, "feature-server", "spec scaleTargetRef apiVersion", "apps/v1beta1"),
     ),
     Defect(
         "expression-broken",

@@ -60,11 +60,12 @@ class _Seen:
 class Suite:
     """The clean subjects, planned and read once."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` is where broken files are written."""
+    def __init__(self, folder: Path, *, files: bool = True) -> None:
+        """`folder` is where broken files are written; without `files` there are the stacks alone."""
         self._folder = folder
         self._known: dict[tuple[str, Settings], dict[tuple[str, int], Judgement]] = {}
-        self.clean = {stack: _stack(stack) for stack in (SMB, PROD, SITE)} | {one.subject: one for one in _files()}
+        self.clean = {stack: _stack(stack) for stack in (SMB, PROD, SITE)}
+        self.clean |= {one.subject: one for one in _files()} if files else {}
         self.before = {name: self.examine(World(one)) for name, one in self.clean.items()}
         self._before = {
             (name, status): _at(outcome, status)

@@ -115,7 +115,11 @@ class World:
     def plan(self) -> list[Document]:
         """The resources of the plan, as they are now."""
         kept = [one for key, one in self._clean.plan.items() if key not in self._changed]
-        return kept + [one for one in self._changed.values() if one is not None]
+        return kept + self.changed()
+
+    def changed(self) -> list[Document]:
+        """The resources of the plan that are not as they were, and are there."""
+        return [one for one in self._changed.values() if one is not None]
 
     def graph(self, folder: Path) -> Graph:
         """What the rules judge. A file is written to `folder` first, and read as any other."""

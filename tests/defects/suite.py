@@ -1,0 +1,117 @@
+"""Trying the defects: which stage of a deployment says so first.
+
+The stages, cheapest first: `configuration` (the stack's file is read), `plan` (the program runs, its graph is checked),
+`check` (the policies judge the graph) and `rehearsal` (see `tests/defects/rehearsed.py`).
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pulumi
+
+from core.errors import ConfigError, PlanError
+from infra.checks import faults
+from infra.config import StackConfig, parse_config
+from infra.plan import Graph, Resource, record
+from infra.program import compose
+from policies.engine import Status
+from policies.outcome import Outcome
+from tests.defects.model import Defect, World
+from tests.defects.rehearsed import Rehearsed
+from tests.policies.mutations.suite import Suite, planned
+
+CONFIGURATION, PLAN, CHECK, REHEARSAL = "configuration", "plan", "check", "rehearsal"
+_REFUSALS = (PlanError, ConfigError, TypeError, RuntimeError, pulumi.ConfigMissingError)
+"""What a program that is wrong ends with: the SDK's own errors are of the last three kinds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of a defect.
+
+    Attributes:
+        stage: The first that said so; None where none of the first three did.
+        said: Its message, or the policies' rules.
+    """
+
+    defect: Defect
+    stage: str | None
+    said: str
+
+
+class Defects:
+    """The stacks as they are, and what is tried on them."""
+
+    def __init__(self, suite: Suite, folder: Path, last: Rehearsed | None = None) -> None:
+        """`suite` holds the stacks' plans, `folder` takes what a program writes; without `last`, no one rehearses."""
+        self._suite = suite
+        self._last = last
+        self._folder = folder
+        stacks = {name: clean for name, clean in suite.clean.items() if clean.plan}
+        self._settings = {name: parse_config(clean.section, name) for name, clean in stacks.items()}
+        self.sound = {name: faults(_graph(World(clean)), self._settings[name]) for name, clean in stacks.items()}
+        """What the checks say of each stack as it is."""
+
+    def run(self, defect: Defect) -> Result:
+        """Try a defect, stage after stage."""
+        stage, said = self._try(defect)
+        return Result(defect=defect, stage=stage, said=said)
+
+    def _try(self, defect: Defect) -> tuple[str | None, str]:
+        clean = self._suite.clean[defect.subject]
+        world = World(clean)
+        defect.change(world)
+        settings = self._settings[defect.subject]
+        try:
+            if world.section != clean.section:
+                settings = parse_config(world.section, defect.subject)
+        except ConfigError as error:
+            return CONFIGURATION, _last(error)
+        if defect.program is not None or world.section != clean.section:
+            try:
+                graph = self._plan(settings, defect)
+            except _REFUSALS as error:
+                return PLAN, _last(error)
+            world = World(planned(defect.subject, world.section, graph.document()["resources"]))
+        found = [one for one in faults(_graph(world), settings) if one not in self.sound[defect.subject]]
+        if found:
+            return PLAN, found[0]
+        before = _failures(self._suite.before[defect.subject])
+        rules = sorted({rule for rule, _ in _failures(self._suite.examine(world)) - before})
+        if rules:
+            return CHECK, ", ".join(rules)
+        refused = self._last.refusal(clean, world) if self._last is not None and defect.program is None else None
+        return (None, "") if refused is None else (REHEARSAL, refused)
+
+    def _plan(self, settings: StackConfig, defect: Defect) -> Graph:
+        def declare() -> None:
+            compose(settings, Path("/falaj"), self._folder, Path("monitoring"))
+            if defect.program is not None:
+                defect.program()
+
+        graph = record(defect.subject, {}, declare, twice=False)
+        # Only what passes once is worth a second run, which has to register the same.
+        return graph if defect.program is None else record(defect.subject, {}, declare)
+
+
+def _graph(world: World) -> Graph:
+    resources = []
+    for one in world.plan():
+        found = {field.name: one[field.name] for field in fields(Resource) if field.name in one}
+        lacking: dict[str, Any] = {"custom": True, "parent": None, "provider": None, "options": {}, "inputs": {}}
+        references = {"dependencies": tuple(one.get("dependencies", ())), "property_dependencies": {}}
+        references["property_dependencies"] = {
+            key: tuple(urns) for key, urns in one.get("property_dependencies", {}).items()
+        }
+        resources.append(Resource(**(lacking | found | references)))
+    return Graph(stack=world.subject, resources=tuple(sorted(resources, key=lambda one: one.urn)), outputs={})
+
+
+def _failures(outcome: Outcome) -> set[tuple[str, str]]:
+    return {(one.rule.id, f"{one.resource.type}::{one.resource.name}") for one in outcome.of(Status.FAIL)}
+
+
+def _last(error: Exception) -> str:
+    """The last line of a message: the first says what has faults, and the others which."""
+    return str(error).splitlines()[-1].strip()
