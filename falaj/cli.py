@@ -8,6 +8,7 @@ from core.errors import FalajError
 from falaj import console
 from falaj.commands import (
     audit,
+    backup,
     check,
     compliance,
     cost,
@@ -17,6 +18,7 @@ from falaj.commands import (
     predict,
     preflight,
     rehearse,
+    restore,
     run,
     stack,
     status,
@@ -48,6 +50,8 @@ app.command()(run.run)
 app.command()(predict.predict)
 app.command("models")(models.models)
 app.command()(models.rollback)
+app.command()(backup.backup)
+app.command()(restore.restore)
 app.add_typer(audit.app, name="audit")
 app.command()(logs.logs)
 

@@ -34,6 +34,15 @@ class FileLog(AuditLog):
                 raise AuditError(f"the audit log {self.path} cannot be written: {error}") from error
             return record
 
+    def snapshot(self) -> tuple[bytes, bytes]:
+        """The whole records, and the head, as they were at one moment; both empty where nothing was ever logged.
+
+        Raises:
+            AuditError: The log cannot be read, or its head is damaged.
+        """
+        lines, head = self._read()
+        return b"".join(line + b"\n" for line in lines), b"" if head is None else head.canonical()
+
     @contextmanager
     def _locked(self) -> Iterator[int]:
         try:

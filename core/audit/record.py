@@ -11,6 +11,8 @@ from core.digest import bytes_digest, canonical
 Event = Literal[
     "environment.up",
     "environment.down",
+    "environment.backed_up",
+    "environment.restored",
     "pipeline.failed",
     "data.ingested",
     "gates.passed",

@@ -114,10 +114,10 @@ def _scale(api: Api) -> None:
         {
             "apiVersion": "autoscaling/v2",
             "kind": "HorizontalPodAutoscaler",
-            "metadata": {"name": "inference", "namespace": "falaj"},
+            "metadata": {"name": "feature-server", "namespace": "falaj"},
             "spec": {
                 "maxReplicas": 99,
-                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "inference"},
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "feature-server"},
             },
         },
         force=True,
