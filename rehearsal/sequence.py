@@ -24,7 +24,7 @@ from rehearsal.tamper import tamper
 from tools.build import ROOT
 
 KEY = "falaj:stack"
-_NO_ACCOUNT = "123456789012"
+NO_ACCOUNT = "123456789012"
 """Of moto where a stack has no account."""
 
 
@@ -83,9 +83,9 @@ def rehearse(
         ConfigError: There is no such stack, or another rehearsal of it runs.
         RehearsalError: A step failed.
     """
-    config = _config(stack, root)
+    config = config_of(stack, root)
     folder = home / stack
-    with _alone(folder):
+    with alone(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         steps = Steps(stack, folder, say)
@@ -94,7 +94,7 @@ def rehearse(
             engine = Engine(root, stack, folder, say, {"FALAJ_HOME": str(folder)})
             LocalRehearsal(config[KEY], engine, steps, folder).run(config, policies)
             return Report(stack=stack, stages=steps.done, notes=unjudged)
-        account = str(config[KEY]["substrate"].get("account_id", _NO_ACCOUNT))
+        account = str(config[KEY]["substrate"].get("account_id", NO_ACCOUNT))
         say("starting moto, etcd, the API server, its controllers and its scheduler")
         with (
             running(folder, account, path, site_of(config[KEY])) as servers,
@@ -111,8 +111,12 @@ def rehearse(
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a rehearsal's folder, which a second one would empty."""
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a rehearsal's folder, which a second one would empty.
+
+    Raises:
+        ConfigError: Another one holds it.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         try:
@@ -240,7 +244,12 @@ def _is_owned(outputs: Mapping[str, Any], owner: str) -> bool:
     return outputs.get("tagsAll", {}).get("owner") == owner or any(text in said for text in spelt)
 
 
-def _config(stack: str, root: Path) -> dict[str, Any]:
+def config_of(stack: str, root: Path) -> dict[str, Any]:
+    """What a stack's file has under `config`; `KEY` is that of its settings.
+
+    Raises:
+        ConfigError: There is no such stack.
+    """
     file = root / "stacks" / f"Pulumi.{stack}.yaml"
     if not file.is_file():
         known = sorted(found.name.split(".")[1] for found in file.parent.glob("Pulumi.*.yaml"))

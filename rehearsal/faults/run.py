@@ -12,7 +12,7 @@ from rehearsal.faults.catalogue import FAULTS
 from rehearsal.faults.trial import Trial, proxied
 from rehearsal.kubernetes.api import Api
 from rehearsal.kubernetes.scheduling import site_of
-from rehearsal.sequence import _NO_ACCOUNT, KEY, _alone, _config
+from rehearsal.sequence import KEY, NO_ACCOUNT, alone, config_of
 from rehearsal.servers import running
 from rehearsal.steps import Report, Steps
 from tools.build import ROOT
@@ -44,19 +44,19 @@ def rehearse_faults(
         ConfigError: There is no such stack, it is one of this machine's own, or another rehearsal of it runs.
         RehearsalError: The stack did not come out of one as it must.
     """
-    config = _config(stack, root)
+    config = config_of(stack, root)
     settings = config[KEY]
     if settings["substrate"]["kind"] == "local":
         raise ConfigError(f"{stack} runs on this machine: its faults are those of tests/environment")
     # What is protected is not what is looked at here, and nothing must be left.
     settings["protect"] = False
     folder = home / stack
-    with _alone(folder), ExitStack() as also:
+    with alone(folder), ExitStack() as also:
         shutil.rmtree(folder, ignore_errors=True)
         own = folder / "faults"
         own.mkdir(parents=True)
         say("starting moto, etcd, the API server, its controllers and its scheduler")
-        account = str(settings["substrate"].get("account_id", _NO_ACCOUNT))
+        account = str(settings["substrate"].get("account_id", NO_ACCOUNT))
         servers = also.enter_context(running(folder, account, path, site_of(settings)))
         seen, proxies = also.enter_context(proxied(own, servers))
         api = also.enter_context(closing(Api(servers.kubeconfig)))
