@@ -80,7 +80,7 @@ def platform(tmp_path: Path) -> Platform:
                 "project": "falaj",
                 "provider": "local",
                 "registry": str(store / "registry.db"),
-                "online_store": {"type": "sqlite", "path": str(store / "online.db")},
+                "online_store": {"type": "features.packed.PackedOnlineStore", "path": str(store / "online.db")},
                 "offline_store": {"type": "dask"},
                 "entity_key_serialization_version": 3,
             }

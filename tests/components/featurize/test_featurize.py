@@ -68,7 +68,7 @@ def folder(tmp_path: Path) -> Path:
                 "project": "falaj",
                 "provider": "local",
                 "registry": str(tmp_path / "registry.db"),
-                "online_store": {"type": "sqlite", "path": "online.db"},
+                "online_store": {"type": "features.packed.PackedOnlineStore", "path": "online.db"},
                 "offline_store": {"type": "dask"},
                 "entity_key_serialization_version": 3,
             }
