@@ -18,7 +18,6 @@ _MAKING = {(kind.service, kind.create.operation): kind for kind in KINDS.values(
 _FREEZE_SECONDS = 2.0
 _CUT_SECONDS = 2.0
 _RESTART_SECONDS = 0.5
-_BEGIN_SECONDS = 600
 _PATCH = "patch "
 _NODE_POOL = "kubernetes:karpenter.sh/v1:NodePool"
 _FULL = "InsufficientDBInstanceCapacity"
@@ -152,20 +151,24 @@ def _refused(trial: Trial) -> None:
 def _restarted(trial: Trial) -> None:
     """Restart the API server while objects are made: what is cut off fails, and the next run makes it."""
     begun = threading.Event()
-    trial.kubernetes.rules = [Rule(matches=_after(1, _applies), effect=then(begun, _RESTART_SECONDS))]
+    rule = Rule(matches=_after(1, _applies), effect=then(begun, _RESTART_SECONDS))
+    trial.kubernetes.rules = [rule]
 
     def restarted() -> None:
-        if begun.wait(_BEGIN_SECONDS):
+        begun.wait()
+        if rule.met:
             command = restart.stop()
             trial.stack.enter_context(restart.again(command, trial.folder))
 
     restarting = threading.Thread(target=restarted)
     restarting.start()
-    outcome = trial.engine.up()
-    restarting.join()
+    try:
+        outcome = trial.engine.up()
+    finally:
+        begun.set()
+        restarting.join()
     trial.steps.refused("up, the API server restarted", outcome.seconds)
-    if not begun.is_set():
-        trial.steps.check(["the engine made too few objects for a restart among them"])
+    trial.steps.check([] if rule.met else ["the engine made too few objects for a restart among them"])
     trial.kubernetes.rules = []
     restart.await_ready(trial.api)
     trial.up("up")

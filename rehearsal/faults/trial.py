@@ -18,7 +18,6 @@ from rehearsal.kubernetes.api import Api
 from rehearsal.servers import KUBECONFIG, Servers
 from rehearsal.steps import Steps
 
-_KILL_SECONDS = 600
 _KILLED = f"the engine ended with {-signal.SIGKILL}"
 _ATTEMPTS = "25"
 """Of a call to AWS: `max_retries` of the real provider where nothing is set, with the SDK's own waits between them.
@@ -91,16 +90,18 @@ class Trial:
         """Bring the stack up, and kill the engine at some point; False where it came up before."""
 
         def kill() -> None:
+            when.wait()
             # One that ended by itself shows in its outcome.
-            if when.wait(_KILL_SECONDS):
-                with suppress(EngineError):
-                    self.engine.kill()
+            with suppress(EngineError):
+                self.engine.kill()
 
         killer = threading.Thread(target=kill)
         killer.start()
-        outcome = self.engine.up()
-        when.set()
-        killer.join()
+        try:
+            outcome = self.engine.up()
+        finally:
+            when.set()
+            killer.join()
         if any(_KILLED in error for error in outcome.errors):
             self.steps.refused(name, outcome.seconds)
             return True
