@@ -53,7 +53,7 @@ def _tag(backend: EKSBackend, resource_arn: str, tags: dict[str, str]) -> None:
 def main() -> None:
     """Serve on a free port of 127.0.0.1."""
     RDSBackend.modify_db_subnet_group = _kept  # type: ignore[method-assign, assignment]
-    EKSBackend.tag_resource = _tag  # type: ignore[method-assign]
+    EKSBackend.tag_resource = _tag  # type: ignore[method-assign, assignment]
     server = make_server("127.0.0.1", 0, DomainDispatcherApplication(_service), threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
