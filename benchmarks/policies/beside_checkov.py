@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from timing import timed
 
-from benchmarks.policies.timing import timed
 from falaj.commands.plan import GOLDENS
 
 NAME = "app.kubernetes.io/name"

@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.policies.timing import timed
+from timing import timed
+
 from falaj.commands.plan import GOLDENS
 from policies.model import SYMBOL
 

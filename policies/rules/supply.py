@@ -25,9 +25,9 @@ _SCANNED = ("EC2", "ECR")
 def images(resource: Resource) -> Iterator[tuple[str, str]]:
     """Each image that a resource runs, with whose it is. Of a chart, what its values say as one text."""
     if resource.type == PIPELINE:
-        for name, container in executors(resource):
-            if isinstance(container.get("image"), str):
-                yield name, container["image"]
+        for name, step in executors(resource):
+            if isinstance(step.get("image"), str):
+                yield name, step["image"]
         return
     if resource.type == _CHART:
         for path, text in resource.texts():
