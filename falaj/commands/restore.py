@@ -1,7 +1,9 @@
 """`falaj restore`: a copy's state into an empty folder, or onto the stores of a cluster."""
 
+import tempfile
 from contextlib import ExitStack
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -10,17 +12,30 @@ from core.errors import ConfigError
 from falaj import console, environment
 from falaj.commands.backup import passphrase
 
+if TYPE_CHECKING:
+    from falaj.recovery.archive import Manifest
+
 
 def restore(
     source: Annotated[str, typer.Argument(help="A file that `falaj backup` made, or its s3:// address.")],
+    to: Annotated[
+        str | None,
+        typer.Option(help="A stack on a site's cluster, onto whose stores the state goes; this machine by default."),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="With --to: where to leave the pseudonyms' key, for the site's secret store.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Bring a copy back into an empty folder; nothing is written before all of it was verified.
 
-    The folder is .falaj, or what FALAJ_HOME names. `falaj up` then starts the environment.
+    The folder is .falaj, or what FALAJ_HOME names. `falaj up` then starts the environment. With --to, buckets and
+    PostgreSQL are reached as AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, PGHOST, PGUSER and their like say.
     """
-    from falaj.recovery import local
-
+    if (to is None) != (key is None):
+        raise ConfigError(
+            "--to and --key go together: the key of the pseudonyms goes where no program of ours may write"
+        )
     home = environment.home()
     with ExitStack() as stack:
         try:
@@ -29,10 +44,29 @@ def restore(
             raise ConfigError(f"there is no {source}: name a file that `falaj backup` made") from error
         phrase = passphrase(confirm=False)
         with console.working(f"verifying {source}"):
-            manifest = local.restore(stream, phrase, home)
+            manifest = _restored(stream, phrase, home, to, key)
     if as_json:
         console.result(manifest.model_dump(mode="json"))
     else:
         live = ", ".join(f"{model} {found.live}" for model, found in sorted(manifest.live.items()))
-        console.say(f"[green]restored[/] to {home} as of {manifest.time:%Y-%m-%d %H:%M} UTC; live: {live or 'nothing'}")
-        console.say("Next: [bold]falaj up --no-train[/], and [bold]falaj verify[/]")
+        where = f"the stores of {to}" if to else home
+        console.say(
+            f"[green]restored[/] to {where} as of {manifest.time:%Y-%m-%d %H:%M} UTC; live: {live or 'nothing'}"
+        )
+        if key is not None:
+            console.say(f"Put {key} into the secret store as falaj/pseudonym, key `key`, and delete it here")
+        else:
+            console.say("Next: [bold]falaj up --no-train[/], and [bold]falaj verify[/]")
+
+
+def _restored(stream: BinaryIO, phrase: str, home: Path, to: str | None, key: Path | None) -> "Manifest":
+    # Imported where they are needed: they bring the serving runtime, and the second MLflow.
+    from falaj.recovery import local
+
+    if to is None or key is None:
+        return local.restore(stream, phrase, home)
+    from falaj.recovery import site
+
+    stores = site.Stores.of(to, environment.ROOT)
+    with tempfile.TemporaryDirectory(prefix="falaj-restore-") as scratch:
+        return site.restore(stream, phrase, stores, to, key, Path(scratch))
