@@ -193,6 +193,8 @@ def values(
         "prometheus-node-exporter": {
             "namespaceOverride": NODES.name,
             "image": quay,
+            # On a full node others give way: it can run nowhere else.
+            "priorityClassName": "system-node-critical",
             "resources": requests("20m", "64Mi"),
         },
         "grafana": _grafana(settings, args.hostname, storage_class, registries),

@@ -104,6 +104,7 @@ def values(args: VeleroArgs, registry: str, plugin: str, access: Access, pull_se
             "containerSecurityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
             # Volumes are read by pods that it starts; it only waits for them, on each node that may have one.
             "tolerations": [{"operator": "Exists"}],
+            "priorityClassName": "system-node-critical",
             "resources": requests("10m", "256Mi"),
             "extraEnvVars": [],
         },
