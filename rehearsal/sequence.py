@@ -13,6 +13,7 @@ import yaml
 from core.errors import ConfigError
 from rehearsal import leftovers, notes
 from rehearsal.aws.provider import SEEN
+from rehearsal.aws.tagging import NOT_RETAGGED
 from rehearsal.engine import Engine
 from rehearsal.inspection import declared, inspect
 from rehearsal.kubernetes.scheduling import site_of
@@ -214,7 +215,7 @@ class _Rehearsal:
         wrong += [
             f"{resource['urn']} still has the tag of {former}"
             for resource in self._engine.resources()
-            if former is not None and _is_owned(resource.get("outputs", {}), former)
+            if former is not None and _is_owned(resource, former)
         ]
         self._steps.check(wrong)
 
@@ -237,9 +238,10 @@ def _section(settings: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]
     return section if isinstance(section, dict) and path[-1] in section else None
 
 
-def _is_owned(outputs: Mapping[str, Any], owner: str) -> bool:
+def _is_owned(resource: Mapping[str, Any], owner: str) -> bool:
     """Whether the tag `owner` is this, in the state or in what AWS says of the resource."""
-    said = outputs.get(SEEN) or ""
+    outputs = resource.get("outputs", {})
+    said = "" if resource["type"] in NOT_RETAGGED else outputs.get(SEEN) or ""
     spelt = (f'"owner": "{owner}"', f'"Key": "owner", "Value": "{owner}"')
     return outputs.get("tagsAll", {}).get("owner") == owner or any(text in said for text in spelt)
 

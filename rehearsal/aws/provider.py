@@ -17,7 +17,7 @@ from botocore.model import MapShape, StructureShape
 from rehearsal.aws import KINDS
 from rehearsal.aws.convert import parameters, violations
 from rehearsal.aws.kind import AFTER, Kind, Step
-from rehearsal.aws.tagging import tagging
+from rehearsal.aws.tagging import NOT_RETAGGED, tagging
 from rehearsal.notes import note
 from rehearsal.protocol import Difference, Found, Made, NotFoundError, Provider, ProviderError, Values, changed, serve
 
@@ -133,7 +133,7 @@ class AwsProvider(Provider):
             self._step(KINDS[kind], step, known)
         except NotFoundError:
             # What could not be made there cannot be found there either.
-            if SEEN in outputs:
+            if SEEN in outputs and kind not in NOT_RETAGGED:
                 raise
             note(NOT_EMULATED, f"{KINDS[kind].service}:{step.operation} of {kind}")
 

@@ -36,6 +36,9 @@ _BY_KIND: Mapping[str, Step] = {
     "aws:iam/role:Role": Step(operation="TagRole", template={"RoleName": "{id}", "Tags": "=tagList"}),
 }
 
+NOT_RETAGGED = frozenset({"aws:eks/nodeGroup:NodeGroup"})
+"""What moto makes with tags, and then does not find when they change: in EKS it looks among clusters alone."""
+
 
 def tagging(kind: str, service: str) -> Step:
     """The call that gives a resource of this type its tags, all of them.

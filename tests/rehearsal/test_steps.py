@@ -75,5 +75,6 @@ def test_a_setting_is_found_where_a_stack_has_it() -> None:
     ],
 )
 def test_whose_tag_a_resource_has(outputs: dict[str, object]) -> None:
-    assert _is_owned(outputs, "data-team")
-    assert not _is_owned(outputs, "another-team")
+    resource = {"type": "aws:s3/bucket:Bucket", "outputs": outputs}
+    assert _is_owned(resource, "data-team")
+    assert not _is_owned(resource, "another-team")
