@@ -229,6 +229,8 @@ class InferenceLog:
             segment = self._pending[0]
             try:
                 convert(segment.path, self._target)
+                # Arrow would keep what the largest segment took for the next one as large.
+                pa.default_memory_pool().release_unused()
                 segment.remove()
                 self._pending.popleft()
                 self._settled += segment.size
