@@ -6,7 +6,7 @@ The server has core 0, the load has core 1, each server one process and one thre
 interleaved, so that a slow minute of the machine hits all alike; what counts is the ratio of the medians. The
 runtime's validation, metrics and inference log are on. Needs wrk and h2load (Debian and Ubuntu: apt-get install wrk
 nghttp2-client); MLServer is left out where uv is neither on PATH nor in .tools, where `make env` puts it. Writes
-RESULTS.md, results.json and results.svg beside this file.
+RESULTS.md, results.json and results.svg beside this file, and docs/cost-per-prediction.md.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+import cost
 import load
 import models
 import numpy as np
@@ -67,6 +68,7 @@ def main() -> None:
     text = report.render(medians, shares, arguments.rounds, arguments.seconds)
     (report.HERE / "RESULTS.md").write_text(text)
     (report.HERE / "results.json").write_text(report.as_json(medians))
+    cost.main()
     report.plot(medians, report.HERE / "results.svg")
     print(text)
 
