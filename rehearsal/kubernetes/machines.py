@@ -30,6 +30,10 @@ from rehearsal.kubernetes.volumes import provide
 
 REFUSED = "NoNodeIsAdded"
 """Reason of the event that tells why a pod gets no node."""
+_FULL = (
+    "it is a daemon and can run on its own node alone, which is full: where its chart is installed, set "
+    "priorityClassName to system-node-critical, so that others give way"
+)
 _LOG = logging.getLogger(__name__)
 _TICK_SECONDS = 0.5
 _ACCOUNT_SECONDS = 2.0
@@ -72,8 +76,12 @@ class Machines:
         self._drain()
         provide(self._api)
         pending = self._pending()
-        if pending:
-            self._grow(pending)
+        for pod in pending:
+            if _daemon(pod):
+                self._tell(pod, _FULL)
+        others = [pod for pod in pending if not _daemon(pod)]
+        if others:
+            self._grow(others)
 
     def _follow_groups(self) -> None:
         wanted = self._account.groups()
@@ -97,13 +105,7 @@ class Machines:
 
     def _pending(self) -> list[Manifest]:
         found = self._api.items("v1", "Pod", fieldSelector="status.phase=Pending,spec.nodeName=")
-        return [
-            pod
-            for pod in found
-            if "deletionTimestamp" not in pod["metadata"]
-            and _unplaced(pod)
-            and not any(owner["kind"] == "DaemonSet" for owner in pod["metadata"].get("ownerReferences", []))
-        ]
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"] and _unplaced(pod)]
 
     def _grow(self, pending: Sequence[Manifest]) -> None:
         nodes = self._api.items("v1", "Node")
@@ -168,6 +170,10 @@ class Machines:
                 "lastTimestamp": now,
             }
         )
+
+
+def _daemon(pod: Manifest) -> bool:
+    return any(owner["kind"] == "DaemonSet" for owner in pod["metadata"].get("ownerReferences", []))
 
 
 def _unplaced(pod: Manifest) -> bool:

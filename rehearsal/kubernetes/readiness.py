@@ -63,7 +63,7 @@ def settle(api: Api, made: Manifest, stack: str, seconds: float) -> Manifest:
             if found != hindered:
                 hindered, since = found, now
             if hindered and now - since > SETTLED_SECONDS:
-                against = f"{hindered} in stacks/Pulumi.{stack}.yaml"
+                against = hindered.replace("falaj:stack", f"stacks/Pulumi.{stack}.yaml: falaj:stack")
         if against is None and now - started > limit:
             against = f"it is not ready after {limit:.0f} s"
         if against is not None:
@@ -151,12 +151,12 @@ def _failure(live: Manifest) -> str | None:
 
 
 def _hindrance(api: Api, live: Manifest) -> str:
-    """What keeps an object's pods from being made or from a node, with the setting at the end; empty where nothing."""
+    """What keeps an object's pods from being made or from a node, with the setting; empty where nothing does."""
     refused = _refused(api, live)
     if refused:
         namespace = live["metadata"]["namespace"]
-        setting = f"falaj:stack.{_SECTIONS[namespace]}.quota" if namespace in _SECTIONS else "falaj:stack"
-        return f"its pods are refused: {refused}: see {setting}"
+        setting = f" (falaj:stack.{_SECTIONS[namespace]}.quota)" if namespace in _SECTIONS else ""
+        return f"its pods are refused: {refused}{setting}"
     for pod in _pods(api, live):
         scheduled = _conditions(pod).get("PodScheduled", {})
         if scheduled.get("reason") != "Unschedulable":

@@ -163,6 +163,10 @@ def _deployment(name: str, replicas: int, template: dict[str, Any], namespace: s
     }
 
 
+def _setting(name: str) -> str:
+    return re.escape(f"(stacks/Pulumi.small.yaml: falaj:stack.{name})")
+
+
 def _on(pool: str) -> dict[str, Any]:
     return {"nodeSelector": {"falaj.ae/pool": pool}}
 
@@ -226,16 +230,19 @@ def test_a_volume_is_where_its_pod_is(api: Api) -> None:
 def test_what_finds_no_node_fails_with_the_reason(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "SETTLED_SECONDS", 2.0)
     gpus = {"limits": {GPU: "1"}}
+    daemon = _deployment("daemon", 1, _pods("daemon", "1900m", **_on("system"))) | {"kind": "DaemonSet"}
+    del daemon["spec"]["replicas"]
     cases = {
+        "daemon": (daemon, "Insufficient cpu", r"on its own node alone, which is full: .* set priorityClassName"),
         "large": (
             _deployment("large", 1, _pods("large", "6", **_on("services"))),
             "Insufficient cpu",
-            r"pool services: it asks for 6 cpu, .*\(falaj:stack.substrate.nodes.services.instance_types\)",
+            r"pool services: it asks for 6 cpu, .*" + _setting("substrate.nodes.services.instance_types"),
         ),
         "intolerant": (
             _deployment("intolerant", 1, _pods("intolerant", "1", **_on("inference"))),
             "nodes are available",
-            r"must tolerate falaj.ae/pool=inference:NoSchedule \(falaj:stack.substrate.nodes.inference.dedicated\)",
+            r"must tolerate falaj.ae/pool=inference:NoSchedule " + _setting("substrate.nodes.inference.dedicated"),
         ),
         "astray": (
             _deployment("astray", 1, _pods("astray", "1", **_on("elsewhere"))),
@@ -245,12 +252,12 @@ def test_what_finds_no_node_fails_with_the_reason(api: Api, monkeypatch: pytest.
         "many": (
             _deployment("many", 3, _pods("many", "6", **_on("inference"), **_tolerating("inference"))),
             "Insufficient cpu",
-            r"pool inference: its nodes have 16 cpu.*over its limits.*\(falaj:stack.substrate.nodes.inference.limits\)",
+            r"pool inference: its nodes have 16 cpu.*over its limits.*" + _setting("substrate.nodes.inference.limits"),
         ),
         "quota": (
             _deployment("quota", 2, _pods("quota", "1", resources=gpus), "serving"),
             "exceeded quota: quota, requested: requests.nvidia.com/gpu=1",
-            r"see falaj:stack.serving.quota in stacks/Pulumi.small.yaml",
+            _setting("serving.quota"),
         ),
     }
 
