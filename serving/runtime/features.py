@@ -149,7 +149,8 @@ class FeatureLookup:
                 else:
                     arrays.append(np.array([row[start:end] for row in rows], DTYPES[datatype]))
         except (TypeError, ValueError):
-            logger.exception("the online store holds what %s does not take", self._model)
+            # The error would quote the value, which is someone's.
+            logger.error("the online store holds a value of another type than the inputs of %s", self._model)
             return unavailable(f"the online store holds a value that {self._model} does not take")
         return tuple(arrays)
 

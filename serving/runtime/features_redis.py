@@ -59,11 +59,7 @@ class RedisStore:
             async with asyncio.timeout(self._timeout):
                 if len(keys) == 1:
                     return [await self.client.hmget(keys[0], fields)]
-                pipeline = (
-                    self.client.pipeline(transaction=False)
-                    if isinstance(self.client, Client)
-                    else (self.client.pipeline())
-                )
+                pipeline = self.client.pipeline(transaction=False)
                 for key in keys:
                     pipeline.hmget(key, fields)
                 found: list[list[bytes | None]] = await pipeline.execute()

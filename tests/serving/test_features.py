@@ -172,6 +172,7 @@ def test_a_value_of_another_type_is_not_passed_on(joined: Runtime) -> None:
     answer = ask(joined, "784-4")
     assert answer.status_code == 503
     assert "holds a value that jobs does not take" in answer.json()["error"]
+    assert "x12" not in joined.output.read_text()
 
 
 def test_a_store_may_come_after_the_runtime(tmp_path: Path) -> None:
