@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.model_spec import Live
 from falaj.recovery.sealed import Opener, Sealer, SealError
+from infra.substrates.local.files import private_folder
 
 MANIFEST = "manifest.json"
 _BLOCK = 1 << 20
@@ -132,7 +133,7 @@ def unpack(source: Opener, folder: Path) -> Manifest:
 
 
 def _write(content: IO[bytes], file: Path) -> Entry:
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(file.parent)
     state, size = hashlib.sha256(), 0
     file.touch(mode=0o600)
     with file.open("wb") as stream:

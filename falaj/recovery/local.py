@@ -30,6 +30,7 @@ from infra.substrates.base import (
     PSEUDONYM_KEY,
     TRACKING,
 )
+from infra.substrates.local.files import private_folder
 from infra.substrates.local.paths import Layout
 from serving.runtime.log import JOURNAL
 from serving.store import FolderStore
@@ -88,7 +89,7 @@ def opened(source: BinaryIO, passphrase: str, scratch: Path) -> Iterator[tuple[P
     """
     opener = Opener(source, passphrase)
     staging = scratch / f".restoring-{uuid.uuid4().hex[:8]}"
-    staging.mkdir(parents=True, mode=0o700)
+    private_folder(staging)
     try:
         manifest = unpack(opener, staging)
         _verify(staging / DATA, manifest)
