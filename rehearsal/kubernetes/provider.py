@@ -24,6 +24,7 @@ from rehearsal.protocol import (
     Found,
     Made,
     NotFoundError,
+    NotReadyError,
     Provider,
     ProviderError,
     Values,
@@ -103,8 +104,6 @@ class KubernetesProvider(Provider):
             live = self._api.apply(manifest)
         else:
             raise ProviderError(f"{manifest['kind']} {metadata.get('namespace', '')}/{metadata['name']} exists already")
-        if manifest["kind"] == _DEFINITION:
-            self._established(manifest)
         namespace = live["metadata"].get("namespace")
         return Made(id=f"{namespace}/{metadata['name']}" if namespace else metadata["name"], outputs=_noted(live))
 
@@ -119,7 +118,15 @@ class KubernetesProvider(Provider):
         return _noted(self._api.apply(_addressed(inputs, outputs)))
 
     def settle(self, kind: str, outputs: Values, seconds: float) -> Values:  # noqa: ARG002
-        return settle(self._api, outputs, folder().name, seconds)
+        try:
+            if outputs["kind"] == _DEFINITION:
+                self._established(self._api.get(outputs))
+            return settle(self._api, outputs, folder().name, seconds)
+        except NotReadyError:
+            raise
+        except ProviderError as error:
+            # It is there, whatever kept us from looking at it.
+            raise NotReadyError(str(error), outputs) from error
 
     def delete(self, kind: str, identifier: str, inputs: Values, outputs: Values) -> None:  # noqa: ARG002
         self._api.delete(_addressed(inputs, outputs))
