@@ -41,7 +41,7 @@ INVENTED_LABEL = "falaj.ae/rehearsal"
 INVENTED = "of a kind that nothing vendored defines: any fields were accepted"
 _CHART, _DIRECTORY = "kubernetes:helm.sh/v4:Chart", "kubernetes:kustomize/v2:Directory"
 _DEFINITION = "CustomResourceDefinition"
-_ESTABLISHED_SECONDS = 90
+_ESTABLISHED_SECONDS = 300
 _DEFINED_SECONDS = 5
 _FIXED = {
     "kubernetes:apps/v1:Deployment": ("selector",),
