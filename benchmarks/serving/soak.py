@@ -145,8 +145,8 @@ def _render(model: str, states: list[State], growth: float) -> str:
         )
     lines += [
         "",
-        f"After the first {_SETTLED:.0%} of the time, a straight line through the memory changes by {growth:+.1%}; more "
-        f"than {_GROWTH:.0%} would be a leak.",
+        f"After the first {_SETTLED:.0%} of the time, a straight line through the memory changes by {growth:+.1%}; "
+        f"more than {_GROWTH:.0%} would be a leak.",
     ]
     return "\n".join(lines) + "\n"
 

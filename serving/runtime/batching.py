@@ -101,7 +101,7 @@ class Batcher:
         """
         if self._jobs:
             self.check_room(job.rows)
-            if time.perf_counter() + self._rows * self._row_seconds > job.deadline:
+            if job.deadline < math.inf and time.perf_counter() + self._rows * self._row_seconds > job.deadline:
                 raise late(f"the queue of {self._model.name} is longer than the request can wait")
         self._jobs.append(job)
         self._rows += job.rows
