@@ -26,10 +26,9 @@ from rehearsal.kubernetes.api import Api, Manifest
 from rehearsal.kubernetes.cloud import GROUP, Account, Pool, of_site
 from rehearsal.kubernetes.nodes import DRAIN, Machine
 from rehearsal.kubernetes.provisioning import Provisioner, rooms, used
+from rehearsal.kubernetes.readiness import REFUSED
 from rehearsal.kubernetes.volumes import provide
 
-REFUSED = "NoNodeIsAdded"
-"""Reason of the event that tells why a pod gets no node."""
 _FULL = (
     "it is a daemon and can run on its own node alone, which is full: where its chart is installed, set "
     "priorityClassName to system-node-critical, so that others give way"

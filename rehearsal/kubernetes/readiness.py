@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rehearsal.kubernetes.api import Api, Manifest
-from rehearsal.kubernetes.machines import REFUSED
 from rehearsal.protocol import NotReadyError
 
+REFUSED = "NoNodeIsAdded"
+"""Reason of the event that tells why a pod gets no node."""
 _SKIP, _TIMEOUT = "pulumi.com/skipAwait", "pulumi.com/timeoutSeconds"
 _DEFAULT_SECONDS = 600
 _VOLUME_SECONDS = 300
