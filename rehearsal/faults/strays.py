@@ -24,6 +24,8 @@ from rehearsal.protocol import NotFoundError, ProviderError, Values
 _REGION = "me-central-1"
 _ROLE, _KEY = "aws:iam/role:Role", "aws:kms/key:Key"
 _KUBERNETES = "kubernetes:"
+_OWN = ":snapshot:rds:"
+"""In ARNs of what AWS makes by itself and gives the tags of a database: its daily snapshots."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ def cloud(
     environment: Mapping[str, str],
     pending: Sequence[Mapping[str, Any]] = (),
 ) -> list[str]:
-    """What AWS has of the stack that its state does not; what `pending` made of it is deleted.
+    """What AWS has of the stack that its state does not; with `pending`, what these made is deleted.
 
     Args:
         resources: The state.
@@ -53,7 +55,7 @@ def cloud(
         pending: Resources whose creation did not end.
 
     Returns:
-        What was found, deleted or not.
+        What was found; with `pending`, what was deleted.
 
     Raises:
         FalajError: AWS cannot be asked.
@@ -118,7 +120,7 @@ def _tagged(resources: Sequence[Mapping[str, Any]], known: set[str]) -> Iterator
             for found in page["ResourceTagMappingList"]:
                 arn = found["ResourceARN"]
                 last = arn.rpartition("/")[2].rpartition(":")[2]
-                if arn not in known and last not in known:
+                if arn not in known and last not in known and _OWN not in arn:
                     yield _Stray(label=arn, id=last)
 
 
@@ -165,12 +167,12 @@ def main() -> None:
     known |= {resource["outputs"]["arn"] for resource in resources if "arn" in resource.get("outputs", {})}
     found = [*_tagged(resources, known), *_inline(resources, known)]
     strays = [stray for stray in found if not _ends(provider, stray)]
-    labels = {stray.label for stray in strays}
+    removed: list[str] = []
     for resource in asked["pending"]:
         for stray in _made(provider, resource, strays):
             provider.delete(resource["type"], stray.id, resource["inputs"], stray.outputs)
-            labels.add(stray.label)
-    sys.stdout.write(json.dumps(sorted(labels)))
+            removed.append(stray.label)
+    sys.stdout.write(json.dumps(removed if asked["pending"] else [stray.label for stray in strays]))
 
 
 if __name__ == "__main__":

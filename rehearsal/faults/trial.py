@@ -116,7 +116,8 @@ class Trial:
         self.engine.cancel()
         pending = [each["resource"] for each in self.engine.pending() if each["type"] == "creating"]
         resources = self.engine.resources()
-        removed = strays.cloud(resources, self.engine.environment, pending) if self.on_aws else []
+        begun = [each for each in pending if each["type"].startswith("aws:")]
+        removed = strays.cloud(resources, self.engine.environment, begun) if begun else []
         strays.cluster(resources, self.api, pending)
         self.engine.forget()
         wrong += [f"{each['resource']['urn']} is {each['type']} still" for each in self.engine.pending()]
