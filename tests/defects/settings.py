@@ -176,7 +176,7 @@ FIT = [
         "more-gpus-than-there-are",
         "Training on more GPUs than the site has",
         SITE,
-        all_of(say("training workers", 8), say("training quota gpus", 32)),
+        all_of(say("training workers", 8), say("training quota", {"cpu": 500, "memory_gib": 2000, "gpus": 32})),
     ),
     Defect(
         "more-replicas-than-room",
