@@ -102,7 +102,7 @@ class Lookup:
         statement = self._statements.get(size)
         if statement is None:
             statement = self._statements[size] = f"{self._select}({', '.join('?' * size)})"
-        cursor.execute(statement, [*keys, *keys[:1] * (size - len(keys))])
+        cursor.execute(statement, [*keys, *[keys[0]] * (size - len(keys))])
         return {row[-1]: row for row in cursor.fetchall()}
 
 

@@ -46,7 +46,7 @@ _KINDS: dict[type, tuple[str, ...]] = {
 class PackedOnlineStoreConfig(FeastConfigBaseModel):
     """`online_store` of feature_store.yaml."""
 
-    type: Literal["features.packed.PackedOnlineStore"] = TYPE
+    type: Literal["features.packed.PackedOnlineStore"] = "features.packed.PackedOnlineStore"
     path: StrictStr
     """The file; where it is relative, to the folder of feature_store.yaml."""
 
@@ -178,10 +178,13 @@ def to_value(cell: Cell, kind: str | None) -> Value:
     if cell is None:
         return Value()
     if isinstance(cell, bytes):
-        return Value.FromString(cell)
+        value: Value = Value.FromString(cell)
+        return value
     kinds = _KINDS[type(cell)]
+    value = Value()
     # The type of a feature may have changed since.
-    return Value(**{kind if kind in kinds else kinds[0]: cell})
+    setattr(value, kind if kind in kinds else kinds[0], cell)
+    return value
 
 
 def microseconds(moment: datetime) -> int:
