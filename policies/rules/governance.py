@@ -217,10 +217,10 @@ def _zone_ids(resource: Resource, _graph: Graph) -> Faults:
 
 
 _SCALERS = {
-    "kubernetes:autoscaling/v2:HorizontalPodAutoscaler": ("minReplicas", 1),
-    "kubernetes:keda.sh/v1alpha1:ScaledObject": ("minReplicaCount", 0),
+    "kubernetes:autoscaling/v2:HorizontalPodAutoscaler": ("minReplicas", 1, "maxReplicas", 1),
+    "kubernetes:keda.sh/v1alpha1:ScaledObject": ("minReplicaCount", 0, "maxReplicaCount", 100),
 }
-"""What says how many pods there are; in which field the least of them, and what it is where nothing says so."""
+"""What says how many pods there are: in which field the least and the most, and what each is where nothing says so."""
 
 
 def _spare(resource: Resource, graph: Graph) -> Faults:
@@ -228,7 +228,7 @@ def _spare(resource: Resource, graph: Graph) -> Faults:
     metadata = resource.inputs.get("metadata") or {}
     replicas = (resource.inputs.get("spec") or {}).get("replicas")
     key = pods.namespace(resource), str(metadata.get("name"))
-    for kind, (least, default) in _SCALERS.items():
+    for kind, (least, default, _, _) in _SCALERS.items():
         for scaler in graph.found(kind, _scaled, key):
             replicas = (scaler.inputs.get("spec") or {}).get(least, default)
     if int(1 if replicas is None else replicas) < 2:
@@ -286,8 +286,9 @@ def _gateways_used(resource: Resource, graph: Graph) -> Faults:
 
 def _scaler(resource: Resource, _graph: Graph) -> Faults:
     spec = resource.inputs.get("spec") or {}
-    if int(spec.get("maxReplicas", 1)) < int(spec.get("minReplicas", 1)):
-        yield "maxReplicas is below minReplicas"
+    least, fewest, most, ceiling = _SCALERS[resource.type]
+    if int(spec.get(most, ceiling)) < int(spec.get(least, fewest)):
+        yield f"{most} is below {least}"
 
 
 RULES: tuple[Rule, ...] = (
@@ -609,7 +610,7 @@ RULES: tuple[Rule, ...] = (
         id="scaler-range",
         title="Autoscalers have a range",
         severity=_LOW,
-        types=("kubernetes:autoscaling/v2:HorizontalPodAutoscaler",),
+        types=tuple(_SCALERS),
         why="One that cannot grow does nothing.",
         remedy=f"Set replicas in the service's section {_FILE}.",
         controls=(*AVAILABILITY, *COST),

@@ -22,7 +22,7 @@ ENDS = "s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"
 VERSIONS = "s3/bucketVersioning:BucketVersioning"
 PLAN, VAULT, LOCK = "backup/plan:Plan", "backup/vault:Vault", "backup/vaultLockConfiguration:VaultLockConfiguration"
 CHART, DEPLOYMENT = "k8s/helm.sh/v4:Chart", "k8s/apps/v1:Deployment"
-SEARCH, KAFKA, SCALER = "opensearch/domain:Domain", "msk/cluster:Cluster", "k8s/autoscaling/v2:HorizontalPodAutoscaler"
+SEARCH, KAFKA, SCALER = "opensearch/domain:Domain", "msk/cluster:Cluster", "k8s/keda.sh/v1alpha1:ScaledObject"
 
 
 def _zones(inputs: Document) -> None:
@@ -444,7 +444,7 @@ AVAILABILITY = [
         "iso-8.14",
         "Production's inference may have one replica",
         (PROD, SITE),
-        put(SCALER, "inference", "spec minReplicas", 1),
+        put(SCALER, "inference", "spec minReplicaCount", 1),
     ),
     Mutation(
         "service-drained-at-once",

@@ -11,9 +11,11 @@ import yaml
 
 from falaj.commands.plan import graph as plan
 from infra.addons.models import inference_service, metadata
-from infra.config import KEY
+from infra.config import KEY, parse_config
 from infra.config.platform import ModelVersion, Replicas
 from infra.plan import read_stack
+from infra.signals import runtime_signals
+from infra.substrates.base import Signal
 from infra.substrates.cluster import Placement
 from policies.documents import contracts, from_plan
 from policies.engine import Judgement, Status, judge
@@ -148,23 +150,25 @@ def _files() -> list[Clean]:
     files: Mapping[str, Sequence[Document]] = {
         PIPELINE: list(yaml.safe_load_all(pipeline)),
         CONTRACT: [yaml.safe_load((ROOT / CONTRACT).read_text())],
-        MODEL: [_model()],
+        MODEL: [_model(runtime_signals(parse_config(section, PROD)))],
     }
     return [
         Clean(subject=name, section=section, settings=settings, file=documents) for name, documents in files.items()
     ]
 
 
-def _model() -> Document:
+def _model(signals: Sequence[Signal]) -> Document:
     card = "sha256:" + "5f" * 32
     version = ModelVersion(repository="churn/1", weight=100, card=card, replicas=Replicas(minimum=2, maximum=4))
-    described = metadata("churn", "v1", version)
+    described = metadata("churn", "v1", version, signals)
     store = "s3://falaj-prod-444455556666-artifacts/models"
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
         "metadata": {key: getattr(described, key) for key in ("name", "namespace", "labels", "annotations")},
-        "spec": inference_service(version, store, Placement(node_selector={}, tolerations=())),
+        "spec": inference_service(
+            "churn-v1-predictor", version, store, Placement(node_selector={}, tolerations=()), signals
+        ),
     }
 
 

@@ -85,12 +85,12 @@ def _not_caught(lost: Mapping[str, Sequence[Result]]) -> list[str]:
 
 
 def _clean(suite: Suite) -> list[str]:
-    lines = ["| | resources | fail | excepted | cannot be judged |", "|---|---|---|---|---|"]
+    lines = ["| | fail | excepted | cannot be judged |", "|---|---|---|---|"]
     for subject, outcome in suite.before.items():
         fails = ", ".join(sorted({one.rule.id for one in outcome.of(Status.FAIL)})) or "none"
         doubts = ", ".join(sorted({one.rule.id for one in outcome.of(Status.UNKNOWN)})) or "none"
         excepted = len(outcome.of(Status.EXCEPTED))
-        lines.append(f"| {subject} | {outcome.graph.size} | {fails} | {excepted} | {doubts} |")
+        lines.append(f"| {subject} | {fails} | {excepted} | {doubts} |")
     return lines
 
 
