@@ -17,7 +17,7 @@ from infra.plan import Graph, Resource, record
 from infra.program import compose
 from policies.engine import Status
 from policies.outcome import Outcome
-from tests.defects.model import Defect, World
+from tests.defects.model import Defect, Document, World
 from tests.defects.rehearsed import Rehearsed
 from tests.policies.mutations.suite import Suite, planned
 
@@ -50,7 +50,8 @@ class Defects:
         self._folder = folder
         stacks = {name: clean for name, clean in suite.clean.items() if clean.plan}
         self._settings = {name: parse_config(clean.section, name) for name, clean in stacks.items()}
-        self.sound = {name: faults(_graph(World(clean)), self._settings[name]) for name, clean in stacks.items()}
+        self._sound = {id(one): (one, _resource(one)) for clean in stacks.values() for one in clean.plan.values()}
+        self.sound = {name: faults(self._graph(World(clean)), self._settings[name]) for name, clean in stacks.items()}
         """What the checks say of each stack as it is."""
 
     def run(self, defect: Defect) -> Result:
@@ -67,14 +68,14 @@ class Defects:
             if world.section != clean.section:
                 settings = parse_config(world.section, defect.subject)
         except ConfigError as error:
-            return CONFIGURATION, _last(error)
+            return CONFIGURATION, _first(error)
         if defect.program is not None or world.section != clean.section:
             try:
                 graph = self._plan(settings, defect)
             except _REFUSALS as error:
-                return PLAN, _last(error)
+                return PLAN, _first(error)
             world = World(planned(defect.subject, world.section, graph.document()["resources"]))
-        found = [one for one in faults(_graph(world), settings) if one not in self.sound[defect.subject]]
+        found = [one for one in faults(self._graph(world), settings) if one not in self.sound[defect.subject]]
         if found:
             return PLAN, found[0]
         before = _failures(self._suite.before[defect.subject])
@@ -83,6 +84,14 @@ class Defects:
             return CHECK, ", ".join(rules)
         refused = self._last.refusal(clean, world) if self._last is not None and defect.program is None else None
         return (None, "") if refused is None else (REHEARSAL, refused)
+
+    def _graph(self, world: World) -> Graph:
+        """What the checks look at; what is sound is made once."""
+        resources = []
+        for one in world.plan():
+            known, resource = self._sound.get(id(one), (None, None))
+            resources.append(resource if known is one and resource is not None else _resource(one))
+        return Graph(stack=world.subject, resources=tuple(sorted(resources, key=lambda one: one.urn)), outputs={})
 
     def _plan(self, settings: StackConfig, defect: Defect) -> Graph:
         def declare() -> None:
@@ -95,23 +104,20 @@ class Defects:
         return graph if defect.program is None else record(defect.subject, {}, declare)
 
 
-def _graph(world: World) -> Graph:
-    resources = []
-    for one in world.plan():
-        found = {field.name: one[field.name] for field in fields(Resource) if field.name in one}
-        lacking: dict[str, Any] = {"custom": True, "parent": None, "provider": None, "options": {}, "inputs": {}}
-        references = {"dependencies": tuple(one.get("dependencies", ())), "property_dependencies": {}}
-        references["property_dependencies"] = {
-            key: tuple(urns) for key, urns in one.get("property_dependencies", {}).items()
-        }
-        resources.append(Resource(**(lacking | found | references)))
-    return Graph(stack=world.subject, resources=tuple(sorted(resources, key=lambda one: one.urn)), outputs={})
+def _resource(one: Document) -> Resource:
+    """A document of a plan as `infra.plan` has it."""
+    found = {field.name: one[field.name] for field in fields(Resource) if field.name in one}
+    lacking: dict[str, Any] = {"custom": True, "parent": None, "provider": None, "options": {}, "inputs": {}}
+    named = {key: tuple(urns) for key, urns in one.get("property_dependencies", {}).items()}
+    references = {"dependencies": tuple(one.get("dependencies", ())), "property_dependencies": named}
+    return Resource(**(lacking | found | references))
 
 
 def _failures(outcome: Outcome) -> set[tuple[str, str]]:
     return {(one.rule.id, f"{one.resource.type}::{one.resource.name}") for one in outcome.of(Status.FAIL)}
 
 
-def _last(error: Exception) -> str:
-    """The last line of a message: the first says what has faults, and the others which."""
-    return str(error).splitlines()[-1].strip()
+def _first(error: Exception) -> str:
+    """The first fault of a message: a line above says of what."""
+    lines = str(error).splitlines()
+    return lines[1].strip() if len(lines) > 1 and lines[0].endswith(":") else lines[0]

@@ -14,6 +14,7 @@ from tests.defects.table import FILE, document, uncaught
 from tests.policies.mutations.suite import Suite
 from tools.build import BIN
 
+pytestmark = pytest.mark.timeout(900)
 PATH = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
 COMPLETE = all(shutil.which(name, path=PATH) for name in PROGRAMS)
 
@@ -47,7 +48,6 @@ def test_nothing_broken_has_no_fault(defects: Defects) -> None:
     assert {name: found for name, found in defects.sound.items() if found} == {}
 
 
-@pytest.mark.timeout(600)
 def test_each_defect_is_caught_or_said_not_to_be(results: list[Result]) -> None:
     listed = uncaught()
     early = {one.defect.id for one in results if one.stage in (CONFIGURATION, PLAN, CHECK)}
