@@ -1,7 +1,7 @@
 """The rules as a pack of Pulumi's CrossGuard: one policy a rule, the same findings as `falaj check`.
 
-Each resource is told as the program declares it; when the engine has all, the graph is judged once, and each policy
-reports its share. What is known only once it exists is told by the policy `not-known`, which stops nothing.
+Each resource is told as the program declares it, without the objects that charts and kustomizations render; when the
+engine has all, the graph is judged once, and each policy reports its share. What is known only once it exists is told by the policy `not-known`, which stops nothing.
 """
 
 import sys
@@ -37,6 +37,7 @@ from policies.rules import RULES  # noqa: E402
 from policies.settings import read_settings  # noqa: E402
 
 _SECTION = "falaj:stack"
+_RENDERED = {"kubernetes:helm.sh/v4:Chart", "kubernetes:kustomize/v2:Directory"}
 
 
 class _Stack:
@@ -54,8 +55,10 @@ class _Stack:
             # A URN is the first to say which stack it is; the levels are asked for after that.
             self._name = args.urn.split("::")[0].rpartition(":")[2]
             self._advisory = frozenset(read_settings(_section(self._name), self._name).policies.advisory)
-        self._declared[args.urn] = resource(args)
         self._outcome = None
+        # What a chart makes of its values is not declared here: the check does not know it, nor do the exceptions.
+        if not _RENDERED & set(args.urn.split("::")[2].split("$")[:-1]):
+            self._declared[args.urn] = resource(args)
 
     def outcome(self, args: StackValidationArgs) -> Outcome:
         if self._outcome is None:
