@@ -17,7 +17,7 @@ from rehearsal.servers import Servers, running
 from tools.build import BIN
 
 _PATH = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
-_SERVERS = ("kube-apiserver", "kube-controller-manager", "etcd")
+_SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "etcd")
 _MAP = "kubernetes:core/v1:ConfigMap"
 _NAMESPACE = "kubernetes:core/v1:Namespace"
 _DEPLOYMENT = "kubernetes:apps/v1:Deployment"

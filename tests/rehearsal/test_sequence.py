@@ -49,7 +49,7 @@ def test_each_stack_has_a_setting_to_change(stack: str) -> None:
 @pytest.mark.skipif(
     any(
         shutil.which(name, path=PATH) is None
-        for name in ("pulumi", "kube-apiserver", "kube-controller-manager", "etcd")
+        for name in ("pulumi", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "etcd")
     ),
     reason="no engine or no kube-apiserver on this machine: `python -m tools.build engine rehearsal`",
 )
