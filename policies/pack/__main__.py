@@ -1,7 +1,8 @@
 """The rules as a pack of Pulumi's CrossGuard: one policy a rule, the same findings as `falaj check`.
 
 Each resource is told as the program declares it, without the objects that charts and kustomizations render; when the
-engine has all, the graph is judged once, and each policy reports its share. What is known only once it exists is told by the policy `not-known`, which stops nothing.
+engine has all, the graph is judged once, and each policy reports its share. What is known only once it exists is told
+by the policy `not-known`, which stops nothing.
 """
 
 import sys
