@@ -14,7 +14,7 @@ from rehearsal.protocol import NotFoundError, ProviderError
 
 Manifest = dict[str, Any]
 _TIMEOUT_SECONDS = 60
-_GONE_SECONDS = 120
+_GONE_SECONDS = 300
 MANAGER = "pulumi-kubernetes"
 _METADATA = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
 
