@@ -87,8 +87,9 @@ class Serving(Model):
 class Scaling(Model):
     """KEDA: replicas of the inference runtime and of models follow what Prometheus reads of them, beside their CPU.
 
-    Absent means by their CPU alone, which on a pod with more cores than a runtime uses never gets high. The least and
-    the most are those of `replicas`: nothing is taken to no replica, for nothing here would wake it.
+    Absent means by their CPU alone, which does where a pod has the one core that a runtime uses, and never gets high
+    where it has more. The least and the most are those of `replicas`: nothing is taken to no replica, for nothing here
+    would wake it.
     """
 
     busy_percent: Annotated[int, Field(ge=10, le=95)] = 70

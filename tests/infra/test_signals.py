@@ -131,7 +131,7 @@ def test_without_prometheus_nothing_can_be_followed() -> None:
 
 @pytest.fixture(scope="module")
 def planned() -> dict[str, Resource]:
-    return {f"{one.type.rpartition(':')[2]} {one.name}": one for one in graph("smb").resources}
+    return {f"{one.type.rpartition(':')[2]} {one.name}": one for one in graph("onprem").resources}
 
 
 def test_a_scaled_runtime_says_no_replicas_and_is_there_before_what_scales_it(planned: dict[str, Resource]) -> None:
@@ -145,10 +145,14 @@ def test_a_scaled_runtime_says_no_replicas_and_is_there_before_what_scales_it(pl
 
 def test_a_scaled_object_is_within_the_stacks_bounds_and_follows_the_cpu_too(planned: dict[str, Resource]) -> None:
     spec: dict[str, Any] = json.loads(json.dumps(planned["ScaledObject inference"].inputs["spec"]))
-    stack = document("smb")["inference"]["replicas"]
+    stack = document("onprem")["inference"]["replicas"]
     assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (stack["minimum"], stack["maximum"])
     cpu, *read = spec["triggers"]
     assert cpu == {"type": "cpu", "metricType": "Utilization", "metadata": {"value": "70"}}
     queries = {trigger["name"]: trigger["metadata"]["query"] for trigger in read}
-    assert queries == {name: signal.query("falaj", "inference") for name, signal in signals("smb").items()}
+    assert queries == {name: signal.query("falaj", "inference") for name, signal in signals("onprem").items()}
     assert {trigger["metricType"] for trigger in read} == {"AverageValue"}
+
+
+def test_a_small_stacks_runtime_follows_its_one_core() -> None:
+    assert runtime_signals(parse_config(document("smb"), "smb")) == []
