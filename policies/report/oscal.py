@@ -1,5 +1,6 @@
 """OSCAL assessment results, which tools of auditors read."""
 
+import functools
 import json
 import uuid
 from typing import Any
@@ -55,6 +56,7 @@ def oscal(outcome: Outcome) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def _id(mark: str, name: str) -> str:
     return str(uuid.uuid5(_SPACE, f"{mark}/{name}"))
 

@@ -1,8 +1,9 @@
 """The page that an auditor reads: one file, no script, nothing fetched, in English or Arabic."""
 
+import functools
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from policies.catalogue import Language
 from policies.cost import Estimate, estimate
@@ -20,12 +21,16 @@ def _cost(outcome: Outcome) -> Estimate | None:
     return estimate(outcome.graph) if substrate is not None and substrate.kind == "aws" else None
 
 
+@functools.cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
+
+
 def page(outcome: Outcome, language: Language) -> str:
     """The report; the same outcome gives the same bytes."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     governance = outcome.graph.settings.governance
-    template = environment.from_string((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
-    return template.render(
+    return _template().render(
         outcome=outcome,
         language=language,
         words=WORDS[language],
