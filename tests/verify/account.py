@@ -346,6 +346,13 @@ def watch() -> list[Resource]:
         KmsKeyId=arn,
     )
     trail.start_logging(Name="test")
+    fields = [
+        {"Field": "eventCategory", "Equals": ["Data"]},
+        {"Field": "resources.type", "Equals": ["AWS::S3::Object"]},
+    ]
+    fields.append({"Field": "resources.ARN", "StartsWith": [f"arn:aws:s3:::{BUCKET}/"]})
+    trail.put_event_selectors(TrailName="test", AdvancedEventSelectors=[{"Name": "Objects", "FieldSelectors": fields}])
+    selector = {"fieldSelectors": [{"field": "resources.ARN", "startsWiths": [f"arn:aws:s3:::{BUCKET}/"]}]}
     client("guardduty").create_detector(Enable=True)
     config = client("config")
     role = f"arn:aws:iam::{ACCOUNT}:role/config"
@@ -360,7 +367,7 @@ def watch() -> list[Resource]:
     client("events").put_targets(Rule="test-findings", Targets=[{"Id": "1", "Arn": topic}])
     return [
         *bucket,
-        ("aws:cloudtrail/trail:Trail", "trail", {"name": "test"}),
+        ("aws:cloudtrail/trail:Trail", "trail", {"name": "test", "advancedEventSelectors": [selector]}),
         ("aws:guardduty/detector:Detector", "guardduty", {"enable": True}),
         ("aws:cfg/recorder:Recorder", "config", {"name": "test"}),
         ("aws:sns/topic:Topic", "operations", {"name": "test-operations"}),

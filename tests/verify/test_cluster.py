@@ -286,6 +286,7 @@ def _false(kind: str) -> dict[str, Any]:
 
 BROKEN: list[tuple[str, Callable[[Objects], object]]] = [
     ("namespaces.there", _gone("Namespace", "falaj")),
+    ("namespaces.there", _label("Namespace", "falaj", "app.kubernetes.io/managed-by", "someone")),
     ("namespaces.there", _status("Namespace", "falaj", phase="Terminating")),
     ("namespaces.pod_security", _label("Namespace", "falaj", f"{SECURITY}/enforce", "baseline")),
     ("namespaces.pod_security_is_audited", _label("Namespace", "falaj", f"{SECURITY}/audit", "privileged")),

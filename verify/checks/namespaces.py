@@ -5,7 +5,7 @@ from typing import Any
 from kubernetes.utils.quantity import parse_quantity
 
 from verify.asked import Each, UnaskedError
-from verify.cluster import LEVEL, Cluster, Manifest, namespaced
+from verify.cluster import LEVEL, OURS, Cluster, Manifest, namespaced
 from verify.declared import Declared, Inputs, known
 
 _AUDITED = ("pod-security.kubernetes.io/audit", "pod-security.kubernetes.io/warn")
@@ -14,12 +14,14 @@ TENANT = "falaj.ae/tenant"
 
 
 def test_there(each: Each, declared: Declared, cluster: Cluster) -> None:
-    """Every declared namespace is there, and none is being deleted."""
+    """Every declared namespace is there and known for the stack's own, and none is being deleted."""
 
     def judge(inputs: Inputs) -> str | None:
         found = cluster.live(inputs)
         if found is None:
             return "is missing"
+        if inputs["metadata"]["name"] not in cluster.namespaces:
+            return f"lacks the label {'='.join(OURS)}: what is in it was not looked at"
         return None if found["status"]["phase"] == "Active" else f"is {found['status']['phase']}"
 
     each(namespaced(declared, "core:Namespace"), judge)
