@@ -53,7 +53,8 @@ def rehearse_faults(
     folder = home / stack
     with alone(folder), ExitStack() as also:
         shutil.rmtree(folder, ignore_errors=True)
-        own = folder / "faults"
+        # What speaks of the stack's file names it after the folder.
+        own = folder / "faults" / stack
         own.mkdir(parents=True)
         say("starting moto, etcd, the API server, its controllers and its scheduler")
         account = str(settings["substrate"].get("account_id", NO_ACCOUNT))
