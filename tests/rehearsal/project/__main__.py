@@ -9,7 +9,9 @@ from pulumi_aws import ProviderDefaultTagsArgs, ec2, ecr, eks, iam, kms, rds, s3
 from pulumi_kubernetes import Provider as KubernetesProvider
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.apiextensions.v1 import CustomResourceDefinition
+from pulumi_kubernetes.apps.v1 import Deployment
 from pulumi_kubernetes.autoscaling.v2 import HorizontalPodAutoscaler
+from pulumi_kubernetes.batch.v1 import Job
 from pulumi_kubernetes.core.v1 import Namespace, Secret
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_random import Provider as RandomProvider
@@ -44,6 +46,16 @@ cluster = eks.Cluster(
     name="small",
     role_arn=role.arn,
     vpc_config=eks.ClusterVpcConfigArgs(subnet_ids=[subnet.id for subnet in subnets]),
+    opts=aws,
+)
+nodes = eks.NodeGroup(
+    "system",
+    cluster_name=cluster.name,
+    node_group_name="system",
+    node_role_arn=role.arn,
+    subnet_ids=[subnet.id for subnet in subnets],
+    instance_types=["m7i.large"],
+    scaling_config=eks.NodeGroupScalingConfigArgs(min_size=1, desired_size=1, max_size=2),
     opts=aws,
 )
 group = ec2.SecurityGroup("database", description="of the test", vpc_id=vpc.id, opts=aws)
@@ -90,7 +102,12 @@ ecr.LifecyclePolicy("images", repository=repository.name, policy=json.dumps({"ru
 
 password = RandomPassword("password", length=20, opts=ResourceOptions(provider=RandomProvider("random")))
 inside = ResourceOptions(
-    provider=KubernetesProvider("cluster", kubeconfig=cluster.endpoint, enable_server_side_apply=True)
+    provider=KubernetesProvider(
+        "cluster",
+        kubeconfig=cluster.endpoint,
+        enable_server_side_apply=True,
+        opts=ResourceOptions(depends_on=[nodes]),
+    )
 )
 namespace = Namespace("models", metadata={"name": "models"}, opts=inside)
 placed = ResourceOptions.merge(inside, ResourceOptions(depends_on=[namespace]))
@@ -101,6 +118,23 @@ NetworkPolicy(
     "default",
     metadata={"name": "default", "namespace": "models"},
     spec={"pod_selector": {}, "policy_types": ["Ingress", "Egress"]},
+    opts=placed,
+)
+container = {"name": "main", "image": "example.ae/main", "resources": {"requests": {"cpu": "100m"}}}
+Job(
+    "prepare",
+    metadata={"name": "prepare", "namespace": "models"},
+    spec={"template": {"spec": {"containers": [container], "restart_policy": "Never"}}},
+    opts=placed,
+)
+served = {"app": "models"}
+Deployment(
+    "models",
+    metadata={"name": "models", "namespace": "models"},
+    spec={
+        "selector": {"match_labels": served},
+        "template": {"metadata": {"labels": served}, "spec": {"containers": [container]}},
+    },
     opts=placed,
 )
 HorizontalPodAutoscaler(
