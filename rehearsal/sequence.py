@@ -56,7 +56,7 @@ CHANGES = (
 _OWNER = "another-team"
 _CONTEXT = ("--context", CONTEXT)
 """The rehearsal's kubeconfig has one, whatever the stack calls its own."""
-_UNJUDGED = {"not asked": ["the policy pack, which has no environment: run `uv sync --project policies/pack`"]}
+_UNJUDGED = {"not asked": ["the policy pack: pass --policies"]}
 
 
 def rehearse(

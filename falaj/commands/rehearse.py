@@ -28,7 +28,9 @@ def rehearse(
         list[str] | None, typer.Argument(help="Names of stacks: those of stacks/Pulumi.<stack>.yaml.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Rehearse every stack, one after another.")] = False,
-    policies: Annotated[bool, typer.Option(help="Let the policy pack judge too, where it has its environment.")] = True,
+    policies: Annotated[
+        bool, typer.Option("--policies", help="Have the policy pack judge too; it must find what `falaj check` finds.")
+    ] = False,
     fault: Annotated[
         str | None, typer.Option(help="Do this fault to them instead, or `all` one after another.")
     ] = None,
@@ -70,7 +72,7 @@ def _summary(stack: str, policies: bool, as_json: bool, faults: Sequence[str]) -
         if faults:
             report = rehearse_faults(stack, faults, home, path, console.say)
         else:
-            judged = _policies(stack) if policies and (_PACK / ".venv").is_dir() else None
+            judged = _policies(stack) if policies else None
             report = run(stack, home, path, console.say, policies=judged)
     except FalajError as error:
         console.err.print(f"error: {error}", soft_wrap=True, markup=False)
