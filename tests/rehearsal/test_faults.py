@@ -187,7 +187,7 @@ def small(tmp_path: Path) -> Path:
     stack = yaml.safe_load(file.read_text())
     pool = {"limits": {"cpu": 8}}
     stack["config"]["falaj:stack"]["substrate"]["nodes"] = {"services": pool, "pipelines": pool}
-    file.write_text(yaml.safe_dump(stack))
+    file.write_text(yaml.safe_dump(stack, sort_keys=False))
     return root
 
 
