@@ -68,7 +68,11 @@ class LocalRehearsal:
         self._steps.check(unrepaired([file["urn"], service["urn"]], outcome))
 
     def _stop(self, service: str) -> None:
-        command = [Path(sys.prefix) / "bin" / "supervisorctl", "-c", self._local / "conf" / "supervisord.conf"]
+        command: list[str | Path] = [
+            Path(sys.prefix) / "bin" / "supervisorctl",
+            "-c",
+            self._local / "conf" / "supervisord.conf",
+        ]
         done = subprocess.run([*command, "stop", service], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise FalajError(f"{service} was not stopped: {done.stdout.strip()} {done.stderr.strip()}")
