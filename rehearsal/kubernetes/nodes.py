@@ -55,7 +55,7 @@ class Machine:
             "metadata": {
                 "name": name,
                 "labels": {**self.labels, HOSTNAME: name},
-                # kwok's own way to say that nothing runs on a node; whoever looks at the cluster expects no answers then.
+                # kwok's own way to say that nothing runs on a node: whoever looks at the cluster expects no answers.
                 "annotations": {"kwok.x-k8s.io/node": "fake"},
                 "finalizers": [DRAIN] if self.owner else [],
                 "ownerReferences": [{**self.owner, "blockOwnerDeletion": True}] if self.owner else [],
