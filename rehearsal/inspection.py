@@ -11,6 +11,23 @@ from rehearsal.steps import Steps
 from tools.build import ROOT
 
 EVIDENCE = "verify.json"
+WITHOUT_OPERATORS = frozenset(
+    {
+        "entrance.resolves",
+        "gateway.class",
+        "gateway.programmed",
+        "gateway.routes_are_accepted",
+        "nodes.pools_are_ready",
+        "operation.backup_place",
+        "secrets.certificates",
+        "secrets.certificates_last",
+        "secrets.issuers",
+        "secrets.secret_store",
+        "secrets.secrets_are_there",
+        "workloads.autoscalers_act",
+    }
+)
+"""Checks of what operators make of their objects: pods of a rehearsal are ready, and no program runs in them."""
 
 
 def inspect(environment: Mapping[str, str], steps: Steps, *options: str) -> None:
@@ -34,7 +51,10 @@ def inspect(environment: Mapping[str, str], steps: Steps, *options: str) -> None
     evidence.write_text(done.stdout)
     counts = ", ".join(f"{count} {result}" for result, count in sorted(found["counts"].items()))
     steps.say(f"looked at from outside: {counts}, see {evidence}")
-    wrong = [check for check in found["checks"] if check["result"] in ("failed", "error")]
+    failed = [check for check in found["checks"] if check["result"] in ("failed", "error")]
+    wrong = [check for check in failed if check["id"] not in WITHOUT_OPERATORS]
+    if len(wrong) < len(failed):
+        steps.say(f"  {len(failed) - len(wrong)} of them fail since no operator runs in a rehearsal")
     steps.check([f"{check['id']}: {line}" for check in wrong for line in check["reason"].splitlines() or ["?"]])
 
 
