@@ -10,7 +10,6 @@ import time
 from typing import Any
 
 from flask import Flask, Response
-from moto.eks.models import EKSBackend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.rds.models import DBSubnetGroup, RDSBackend
 from werkzeug.serving import make_server
@@ -37,23 +36,9 @@ def _kept(backend: RDSBackend, subnet_name: str, description: str, subnets: Any)
     return group
 
 
-_tagged = EKSBackend.tag_resource
-
-
-def _tag(backend: EKSBackend, resource_arn: str, tags: dict[str, str]) -> None:
-    """Tag a group of nodes too; moto knows of clusters alone."""
-    groups = [group for cluster in backend.clusters.values() for group in cluster.nodegroups.values()]
-    group = next((group for group in groups if group.arn == resource_arn), None)
-    if group is None:
-        _tagged(backend, resource_arn, tags)
-    else:
-        group.tags = {**(group.tags or {}), **tags}
-
-
 def main() -> None:
     """Serve on a free port of 127.0.0.1."""
     RDSBackend.modify_db_subnet_group = _kept  # type: ignore[method-assign, assignment]
-    EKSBackend.tag_resource = _tag  # type: ignore[method-assign, assignment]
     server = make_server("127.0.0.1", 0, DomainDispatcherApplication(_service), threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
