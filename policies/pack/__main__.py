@@ -46,17 +46,22 @@ class _Stack:
 
     def __init__(self) -> None:
         self.policies: dict[str, StackValidationPolicy] = {}
+        self.asked: list[StackValidationPolicy | ResourceValidationPolicy] = []
+        self._excused: list[StackValidationPolicy] = []
         self._declared: dict[str, Resource] = {}
         self._name = ""
-        self._advisory: frozenset[str] = frozenset()
         self._outcome: Outcome | None = None
 
     def tell(self, args: ResourceValidationArgs, _report: ReportViolation) -> None:
         if not self._name:
             # A URN is the first to say which stack it is; the levels are asked for after that.
             self._name = args.urn.split("::")[0].rpartition(":")[2]
-            self._advisory = frozenset(read_settings(_section(self._name), self._name).policies.advisory)
+            for rule in read_settings(_section(self._name), self._name).policies.advisory:
+                if rule in self.policies:
+                    self.policies[rule].enforcement_level = EnforcementLevel.ADVISORY
         self._outcome = None
+        self.asked += self._excused
+        self._excused = []
         # What a chart makes of its values is not declared here: the check does not know it, nor do the exceptions.
         if not _RENDERED & set(args.urn.split("::")[2].split("$")[:-1]):
             self._declared[args.urn] = resource(args)
@@ -67,15 +72,14 @@ class _Stack:
             found = [related(self._declared[one.urn], one) for one in told if one.urn in self._declared]
             graph = stack_graph(self._name, found, _section(self._name), contracts(ROOT), date.today())
             self._outcome = examine(self._name, graph, read_exceptions(ROOT / "exceptions"))
-            self._ask(self._outcome)
+            self._excuse(self._outcome)
         return self._outcome
 
-    def _ask(self, outcome: Outcome) -> None:
-        """Have those asked that have something to report: all resources are decoded anew for each that is asked."""
-        broken = {one.rule.id for one in outcome.of(Status.FAIL)}
-        for rule, policy in self.policies.items():
-            level = EnforcementLevel.ADVISORY if rule in self._advisory else EnforcementLevel.MANDATORY
-            policy.enforcement_level = level if rule in broken else EnforcementLevel.DISABLED
+    def _excuse(self, outcome: Outcome) -> None:
+        """Have those asked no more that have nothing to report: all resources are decoded anew for each that is."""
+        found = {one.rule.id for one in outcome.of(Status.FAIL)}
+        self._excused = [policy for rule, policy in self.policies.items() if rule not in found]
+        self.asked[:] = [policy for policy in self.asked if policy not in self._excused]
 
 
 def _section(stack: str) -> dict[str, object]:
@@ -141,7 +145,8 @@ def main() -> None:
         enforcement_level=EnforcementLevel.ADVISORY,
     )
     # The first to be asked judges, and says by that which of those after it have something to report.
-    PolicyPack(name="falaj", policies=[listener, _exceptions(stack), _not_known(stack), *stack.policies.values()])
+    stack.asked = [listener, _exceptions(stack), _not_known(stack), *stack.policies.values()]
+    PolicyPack(name="falaj", policies=stack.asked)
 
 
 main()

@@ -52,6 +52,9 @@ def _raw(props: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, engine._DictProxy | engine._ListProxy):
+        # What stands in for a list is none, and raises where it is asked for what is not known.
+        value = value["__target"]
     if isinstance(value, str):
         return UNKNOWN if value in _UNKNOWNS else value
     if isinstance(value, Mapping):
