@@ -1,7 +1,7 @@
 """`falaj restore`: a copy's state into an empty folder, or onto the stores of a cluster."""
 
+import shutil
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -14,6 +14,8 @@ from falaj.commands.backup import passphrase
 
 if TYPE_CHECKING:
     from falaj.recovery.archive import Manifest
+
+_BLOCK = 1 << 20
 
 
 def restore(
@@ -37,14 +39,13 @@ def restore(
             "--to and --key go together: the key of the pseudonyms goes where no program of ours may write"
         )
     home = environment.home()
-    with ExitStack() as stack:
-        try:
-            stream = stack.enter_context(storage.opened(source))
-        except FileNotFoundError as error:
-            raise ConfigError(f"there is no {source}: name a file that `falaj backup` made") from error
-        phrase = passphrase(confirm=False)
-        with console.working(f"verifying {source}"):
-            manifest = _restored(stream, phrase, home, to, key)
+    phrase = passphrase(confirm=False)
+    with (
+        console.working(f"verifying {source}"),
+        tempfile.TemporaryDirectory(prefix="falaj-restore-") as scratch,
+        _fetched(source, Path(scratch)).open("rb") as stream,
+    ):
+        manifest = _restored(stream, phrase, home, to, key, Path(scratch))
     if as_json:
         console.result(manifest.model_dump(mode="json"))
     else:
@@ -59,7 +60,21 @@ def restore(
             console.say("Next: [bold]falaj up --no-train[/], and [bold]falaj verify[/]")
 
 
-def _restored(stream: BinaryIO, phrase: str, home: Path, to: str | None, key: Path | None) -> "Manifest":
+def _fetched(source: str, scratch: Path) -> Path:
+    """The copy as a file of this machine."""
+    here = storage.local_path(source)
+    try:
+        if here is not None:
+            here.stat()
+            return here
+        with storage.opened(source) as stream, (scratch / "copy").open("wb") as file:
+            shutil.copyfileobj(stream, file, _BLOCK)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no {source}: name a file that `falaj backup` made") from error
+    return scratch / "copy"
+
+
+def _restored(stream: BinaryIO, phrase: str, home: Path, to: str | None, key: Path | None, scratch: Path) -> "Manifest":
     # Imported where they are needed: they bring the serving runtime, and the second MLflow.
     from falaj.recovery import local
 
@@ -67,6 +82,4 @@ def _restored(stream: BinaryIO, phrase: str, home: Path, to: str | None, key: Pa
         return local.restore(stream, phrase, home)
     from falaj.recovery import site
 
-    stores = site.Stores.of(to, environment.ROOT)
-    with tempfile.TemporaryDirectory(prefix="falaj-restore-") as scratch:
-        return site.restore(stream, phrase, stores, to, key, Path(scratch))
+    return site.restore(stream, phrase, site.Stores.of(to, environment.ROOT), to, key, scratch)

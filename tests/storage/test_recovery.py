@@ -12,6 +12,8 @@ from core import storage
 from core.audit import open_log
 from core.errors import ConfigError
 from core.model_spec import Live
+from falaj.commands import backup as commands
+from falaj.commands.restore import restore as local_restore
 from falaj.recovery import sealed
 from falaj.recovery.local import back_up
 from falaj.recovery.site import Stores, restore
@@ -109,3 +111,26 @@ def test_a_stack_names_its_stores(tmp_path: Path) -> None:
     }
     with pytest.raises(ConfigError, match=r"prod is no stack on a site"):
         Stores.of("prod", root)
+
+
+def test_a_copy_in_a_bucket(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed, "_WORK", 1)
+    monkeypatch.setenv("FALAJ_BACKUP_PASSPHRASE", PHRASE)
+    make(tmp_path / "home")
+    monkeypatch.setenv("FALAJ_HOME", str(tmp_path / "home"))
+    commands.backup(f"{bucket}/copy.age")
+    with pytest.raises(ConfigError, match=r"copy\.age exists"):
+        commands.backup(f"{bucket}/copy.age")
+
+    monkeypatch.setenv("FALAJ_HOME", str(tmp_path / "other"))
+    local_restore(f"{bucket}/copy.age")
+
+    data = tmp_path / "other" / "local" / "data"
+    assert (data / "pseudonym.key").read_bytes() == KEY
+    assert open_log(data / "audit" / "audit.jsonl").verify() == 4
+    monkeypatch.setenv("FALAJ_HOME", str(tmp_path / "third"))
+    with pytest.raises(ConfigError, match="there is no"):
+        local_restore(f"{bucket}/no.age")
+    monkeypatch.setenv("FALAJ_BACKUP_PASSPHRASE", "short")
+    with pytest.raises(ConfigError, match="at least 12"):
+        local_restore(f"{bucket}/copy.age")
