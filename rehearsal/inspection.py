@@ -11,23 +11,11 @@ from rehearsal.steps import Steps
 from tools.build import ROOT
 
 EVIDENCE = "verify.json"
-WITHOUT_OPERATORS = frozenset(
-    {
-        "entrance.resolves",
-        "gateway.class",
-        "gateway.programmed",
-        "gateway.routes_are_accepted",
-        "nodes.pools_are_ready",
-        "operation.backup_place",
-        "secrets.certificates",
-        "secrets.certificates_last",
-        "secrets.issuers",
-        "secrets.secret_store",
-        "secrets.secrets_are_there",
-        "workloads.autoscalers_act",
-    }
-)
-"""Checks of what operators make of their objects: pods of a rehearsal are ready, and no program runs in them."""
+LESS: Mapping[str, str] = {
+    "stores.broker": "moto does not tell how Kafka's brokers speak and encrypt",
+    "workloads.spread": "what stands for Karpenter makes one machine after another, whatever pods would rather have",
+}
+"""Checks that may fail on what is emulated, and why."""
 
 
 def inspect(environment: Mapping[str, str], steps: Steps, *options: str) -> None:
@@ -52,9 +40,10 @@ def inspect(environment: Mapping[str, str], steps: Steps, *options: str) -> None
     counts = ", ".join(f"{count} {result}" for result, count in sorted(found["counts"].items()))
     steps.say(f"looked at from outside: {counts}, see {evidence}")
     failed = [check for check in found["checks"] if check["result"] in ("failed", "error")]
-    wrong = [check for check in failed if check["id"] not in WITHOUT_OPERATORS]
-    if len(wrong) < len(failed):
-        steps.say(f"  {len(failed) - len(wrong)} of them fail since no operator runs in a rehearsal")
+    for check in failed:
+        if check["id"] in LESS:
+            steps.say(f"  {check['id']} failed: {LESS[check['id']]}")
+    wrong = [check for check in failed if check["id"] not in LESS]
     steps.check([f"{check['id']}: {line}" for check in wrong for line in check["reason"].splitlines() or ["?"]])
 
 
