@@ -21,6 +21,8 @@ from serving.runtime.resting import Resting
 
 INLINE_SECONDS = 0.004
 """The longest run that may hold the event loop; a longer one goes to a thread."""
+_MAKE_WAY = 1 / 16
+"""The share of those who had their turn that others get in place of them."""
 _MEMORY = 0.9
 """How much of the estimated time of a row stays after a run."""
 
@@ -79,6 +81,8 @@ class Batcher:
         self._rows = 0
         self._job_rows = 1.0
         """Rows of a request, as the last run had them."""
+        self._owed = 0.0
+        """Turns that clients who rest are to get."""
         self._scheduled = False
         self._running = False
 
@@ -119,7 +123,7 @@ class Batcher:
             return
         started = time.perf_counter()
         jobs = self._take(started)
-        self._wake()
+        self._wake(len(jobs))
         if jobs:
             inputs = self._join(jobs)
             faults = self._model.faults(inputs)
@@ -155,10 +159,14 @@ class Batcher:
             self._job_rows = rows / len(jobs)
         return jobs
 
-    def _wake(self) -> None:
-        """Hear so many who rest as half the room is for: the other half is for those who were not refused."""
+    def _wake(self, taken: int) -> None:
+        """Hear so many who rest as half the room is for: the other half is for those who were not refused.
+
+        A few for those who were taken at the least: else the same clients would have their turn again and again.
+        """
         room = min(self._max_queued_rows, self._max_queue_seconds / self._row_seconds) / 2 - self._rows
-        self._resting.wake(math.ceil(room / self._job_rows))
+        self._owed = self._owed % 1 + taken * _MAKE_WAY
+        self._resting.wake(math.floor(max(math.ceil(room / self._job_rows), self._owed)))
 
     def _join(self, jobs: list[Job]) -> Arrays:
         return tuple(
