@@ -13,7 +13,7 @@ import yaml
 from core.errors import ConfigError
 from rehearsal import leftovers, notes
 from rehearsal.aws.provider import SEEN
-from rehearsal.aws.tagging import NOT_RETAGGED
+from rehearsal.aws.trust import retags
 from rehearsal.engine import Engine
 from rehearsal.inspection import declared, inspect
 from rehearsal.kubernetes.scheduling import site_of
@@ -243,7 +243,7 @@ def _section(settings: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]
 def _is_owned(resource: Mapping[str, Any], owner: str) -> bool:
     """Whether the tag `owner` is this, in the state or in what AWS says of the resource."""
     outputs = resource.get("outputs", {})
-    said = "" if resource["type"] in NOT_RETAGGED else outputs.get(SEEN) or ""
+    said = (outputs.get(SEEN) or "") if retags(resource["type"]) else ""
     spelt = (f'"owner": "{owner}"', f'"Key": "owner", "Value": "{owner}"')
     return outputs.get("tagsAll", {}).get("owner") == owner or any(text in said for text in spelt)
 

@@ -12,7 +12,7 @@ from moto.core.utils import camelcase_to_underscores
 
 from rehearsal.aws import KINDS
 from rehearsal.aws.kind import Kind, Step
-from rehearsal.aws.tagging import tagging
+from rehearsal.aws.tagging import NOT_RETAGGED, tagging
 
 
 def emulates(service: str, operation: str) -> bool:
@@ -48,6 +48,14 @@ def lacking(kind: str, table: Kind) -> list[str]:
 def is_deleted(table: Kind) -> bool:
     """Whether moto can delete the type."""
     return all(_emulates(step, table) for step in table.delete)
+
+
+def retags(kind: str) -> bool:
+    """Whether moto can change the tags of what it has of a type."""
+    table = KINDS.get(kind)
+    if table is None or table.tags is None or kind in NOT_RETAGGED:
+        return False
+    return _emulates(tagging(kind, table.service), table)
 
 
 def _emulates(step: Step, table: Kind) -> bool:
