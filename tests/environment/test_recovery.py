@@ -9,7 +9,7 @@ import pytest
 from serving.runtime.log import read_log
 from tests.environment.local import Local, write_stack_file
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 PEOPLE = ("--id", "270001", "--id", "270002", "--id", "277001")
 
 

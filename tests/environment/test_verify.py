@@ -16,7 +16,7 @@ from verify.declared import Declared
 from verify.local import Local as Verified
 from verify.run import verify
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 AFTERMATH = {"endpoints.no_alert"}
 """Services were killed before; the alerts of that may still fire."""
 
