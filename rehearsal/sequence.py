@@ -168,6 +168,10 @@ class _Rehearsal:
         """A destroy must be refused for what is protected, before anything is deleted."""
         held = self._engine.resources()
         protected = {resource["urn"]: resource for resource in held if resource.get("protect", False)}
+        if not protected and self._settings["substrate"]["kind"] == "kubernetes":
+            # The engine protects what holds data, and a site's stores are no part of the stack.
+            self._steps.say("destroy, refused: left out, since nothing of the stack is protected")
+            return
         outcome = self._engine.destroy(preview=True)
         self._steps.refused("destroy, refused", outcome.seconds)
         # Once it is refused the engine ends its providers, and says so of those that were still starting.
