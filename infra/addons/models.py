@@ -46,10 +46,11 @@ def namespace(settings: Serving) -> NamespaceSpec:
     return NamespaceSpec(name=NAMESPACE, quota=settings.quota, callers=(MONITORING.name,), isolated=True)
 
 
-def runtime(image: str, log: str, access: Access, pull_secrets: Sequence[str]) -> Values:
+def runtime(image: str, provider: str, log: str, access: Access, pull_secrets: Sequence[str]) -> Values:
     """Specification of our runtime, which an InferenceService names.
 
     Args:
+        provider: What graphs run on, `cpu` or `cuda`; a pod that finds no GPU where it should is not ready.
         log: Address of the inference log.
         access: To the stores of models and of the log.
         pull_secrets: Names of the secrets that the registry wants.
@@ -63,6 +64,7 @@ def runtime(image: str, log: str, access: Access, pull_secrets: Sequence[str]) -
         "args": [
             "--host=0.0.0.0",
             f"--http-port={_PORT}",
+            f"--provider={provider}",
             f"--inference-log={log}",
             "--log-spool=/tmp/log",
         ],
@@ -230,17 +232,19 @@ class Models(pulumi.ComponentResource):
         log = cluster.uri(INFERENCE_LOG)
         before = [account, cluster.identity(identity), *bring(cluster, NAMESPACE, access)]
         pulled = cluster.pull_secrets(spec)
-        images = {RUNTIME: "platform", **({GPU_RUNTIME: "platform-gpu"} if settings.gpu_pool is not None else {})}
+        runtimes = {RUNTIME: ("platform", "cpu")}
+        if settings.gpu_pool is not None:
+            runtimes[GPU_RUNTIME] = ("platform-gpu", "cuda")
         before += [
             self._custom(
                 runs,
                 "serving.kserve.io/v1alpha1",
                 "ClusterServingRuntime",
-                runtime(cluster.image(pins().image(image)), log, access, pulled),
+                runtime(cluster.image(pins().image(image)), provider, log, access, pulled),
                 needs,
                 ObjectMetaArgs(name=runs),
             )
-            for runs, image in images.items()
+            for runs, (image, provider) in runtimes.items()
         ]
         if monitors is not None:
             selector = {"matchExpressions": [{"key": "serving.kserve.io/inferenceservice", "operator": "Exists"}]}

@@ -56,6 +56,7 @@ class Inference(pulumi.ComponentResource):
         spool = ["--log-spool", substrate.scratch(NAME)] if log.startswith("s3://") else []
         store = substrate.file_path(NAME, feature_server.FILE)
         online = feature_server.online_store(substrate.uri(ONLINE_FEATURES))
+        size = placed(args.settings, Resources(cpu=2, memory_mib=2048))
         self.workload = Workload(
             name=NAME,
             command=[
@@ -67,13 +68,14 @@ class Inference(pulumi.ComponentResource):
                 *("--pseudonym-key-file", substrate.uri(PSEUDONYM_KEY)),
                 *("--grace-seconds", str(args.settings.grace_seconds)),
                 *("--max-body-bytes", str(args.max_body_bytes)),
+                *("--provider", "cuda" if size["resources"].gpus else "cpu"),
             ],
             environment=SILENT,
             files=[File(name=feature_server.FILE, content=yaml.safe_dump(online, sort_keys=False))],
             ports={"http": http, "grpc": grpc},
             readiness=Probe(port="http", path=_HEALTH),
             role="inference",
-            **placed(args.settings, Resources(cpu=2, memory_mib=2048)),
+            **size,
             signals=args.signals,
             metrics_path="/metrics",
             # live.json is written by the deploy step; the runtime itself only reads.

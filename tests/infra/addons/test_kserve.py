@@ -153,24 +153,25 @@ ACCESS = Access(
 
 
 def test_the_runtime_fits_a_restricted_namespace() -> None:
-    (container,) = models.runtime("m/falaj/platform:1", "s3://log/log", ACCESS, [])["containers"]
+    (container,) = models.runtime("m/falaj/platform:1", "cpu", "s3://log/log", ACCESS, [])["containers"]
     security = container["securityContext"]
     assert security["runAsNonRoot"] is True
     assert security["capabilities"] == {"drop": ["ALL"]}
 
 
 def test_the_runtime_takes_the_settings_that_it_is_given() -> None:
-    (container,) = models.runtime("m", "s3://log/log", ACCESS, [])["containers"]
+    (container,) = models.runtime("m", "cuda", "s3://log/log", ACCESS, [])["containers"]
     assert container["command"] == ["python", "-m", "serving.runtime"]
     settings = Settings.parse(container["args"], {models.REPOSITORY: "s3://models/housing-1"})
     assert (settings.http_port, settings.model_repository) == (8080, "s3://models/housing-1")
+    assert (settings.provider, settings.cpu_fallback) == ("cuda", False)
     writable = [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
     assert settings.log_spool is not None
     assert any(settings.log_spool.is_relative_to(folder) for folder in writable)
 
 
 def test_the_stores_authority_is_where_the_client_looks() -> None:
-    spec = models.runtime("m", "s3://log/log", ACCESS, [])
+    spec = models.runtime("m", "cuda", "s3://log/log", ACCESS, [])
     (container,) = spec["containers"]
     values = {entry["name"]: entry.get("value") for entry in container["env"]}
     mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
