@@ -31,7 +31,7 @@ NO_ACCOUNT = "123456789012"
 
 @dataclass(frozen=True, kw_only=True)
 class _Change:
-    """A setting, by how much it is raised, and the types of resources that this updates, each exactly once.
+    """A setting, by how much it is raised, and the types of resources of which this updates exactly one.
 
     Attributes:
         path: With `*` for the first of several.
@@ -44,7 +44,9 @@ class _Change:
 
 CHANGES = (
     _Change(
-        path=("inference", "replicas", "maximum"), by=1, updates=("kubernetes:autoscaling/v2:HorizontalPodAutoscaler",)
+        path=("inference", "replicas", "maximum"),
+        by=1,
+        updates=("kubernetes:autoscaling/v2:HorizontalPodAutoscaler", "kubernetes:keda.sh/v1alpha1:ScaledObject"),
     ),
     _Change(path=("governance", "budget", "monthly_usd"), by=100, updates=("aws:budgets/budget:Budget",)),
     _Change(
@@ -189,17 +191,20 @@ class _Rehearsal:
 
     def _change(self) -> None:
         """Change settings: what depends on them changes, and nothing else."""
-        expected: dict[str, int] = {}
+        made: list[_Change] = []
         for change in CHANGES:
             section = _section(self._settings, change.path)
             elsewhere = change.updates[0].startswith("aws:") and self._settings["substrate"]["kind"] != "aws"
             if section is not None and not elsewhere:
                 section[change.path[-1]] += change.by
-                expected |= dict.fromkeys(change.updates, 1)
-        if not expected:
+                made.append(change)
+        if not made:
             raise ConfigError("the rehearsal has no setting of the stack to change: add one to rehearsal/sequence.py")
         self._engine.configure(self._config)
-        self._steps.expect(self._steps.through("a setting changed", self._engine.up()), expected)
+        outcome = self._steps.through("a setting changed", self._engine.up())
+        done = {urn.split("::")[2].rpartition("$")[2] for urn in outcome.done}
+        expected = [next((kind for kind in change.updates if kind in done), change.updates[0]) for change in made]
+        self._steps.expect(outcome, dict.fromkeys(expected, 1))
 
     def _repair(self) -> None:
         """Alter and delete by hand: a refresh finds exactly that, and it is put right."""
