@@ -138,7 +138,9 @@ KINDS = {
         replaced=["secretId", "secretString"],
         outputs={"arn": "=answer.ARN", "versionId": "=answer.VersionId"},
         read=Read(
-            operation="DescribeSecret", template={"SecretId": "{secretId}"}, path='VersionIdsToStages."{versionId}"'
+            operation="DescribeSecret",
+            template={"SecretId": "{secretId}"},
+            path='[@][?!DeletedDate]|[0].VersionIdsToStages."{versionId}"',
         ),
     ),
 }

@@ -262,7 +262,12 @@ KINDS = {
         ],
         replaced=["serviceName", "vpcId", "vpcEndpointType"],
         outputs={"arn": f"{_ARN}:vpc-endpoint/{{id}}", "state": "available"},
-        read=_described("VpcEndpoints", "VpcEndpointIds"),
+        read=Read(
+            operation="DescribeVpcEndpoints",
+            template={"VpcEndpointIds": ["{id}"]},
+            path="VpcEndpoints[?State!='deleted']|[0]",
+            without=["State"],
+        ),
         delete=[Step(operation="DeleteVpcEndpoints", template={"VpcEndpointIds": ["{id}"]})],
     ),
     "aws:ec2/flowLog:FlowLog": Kind(

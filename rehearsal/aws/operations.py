@@ -331,7 +331,7 @@ KINDS = {
         replaced=["name"],
         outputs={"arn": "{id}", "homeRegion": "{region}"},
         read=Read(operation="GetTrail", template={"Name": "{id}"}, path="Trail"),
-        delete=[Step(operation="DeleteTrail", template={"Name": "{id}"})],
+        delete=[Step(operation="DeleteTrail", template={"Name": "{name}"})],
     ),
     "aws:guardduty/detector:Detector": Kind(
         service="guardduty",
@@ -382,7 +382,9 @@ KINDS = {
         identifier="{account}",
         replaced=["accountIds", "resourceTypes"],
         read=Read(
-            operation="BatchGetAccountStatus", template={"accountIds": "{accountIds}"}, path="accounts[0].resourceState"
+            operation="BatchGetAccountStatus",
+            template={"accountIds": "{accountIds}"},
+            path="accounts[?state.status=='ENABLED']|[0].resourceState",
         ),
         delete=[Step(operation="Disable", template={"accountIds": "{accountIds}", "resourceTypes": "{resourceTypes}"})],
     ),
@@ -456,7 +458,9 @@ KINDS = {
         tags="BackupPlanTags",
         update=[Step(operation="UpdateBackupPlan", takes=None, template={"BackupPlanId": "{id}"}, nested="BackupPlan")],
         outputs={"arn": "=answer.BackupPlanArn", "version": "=answer.VersionId"},
-        read=Read(operation="GetBackupPlan", template={"BackupPlanId": "{id}"}, path="BackupPlan"),
+        read=Read(
+            operation="GetBackupPlan", template={"BackupPlanId": "{id}"}, path="[@][?!DeletionDate]|[0].BackupPlan"
+        ),
         delete=[Step(operation="DeleteBackupPlan", template={"BackupPlanId": "{id}"})],
     ),
     "aws:backup/selection:Selection": Kind(

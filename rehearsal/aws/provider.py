@@ -30,8 +30,8 @@ _NOT_EMULATED = re.compile("NotImplemented|not been implemented|Not yet implemen
 _CLIENT: Any = boto3.client
 _TOLD = {"account", "region", "declared", "tagsAll", "tagList"}
 _GONE = re.compile(r"NotFound|NoSuch|NotExist|DoesNotExist|NonExistent|404|InvalidAllocationID|ResourceNotFound")
-_NOT_OURS = "is not owned by the current account"
-"""How GuardDuty says that there is no such detector."""
+_NOT_THERE = re.compile("is not owned by the current account|is not subscribed to")
+"""How GuardDuty says that there is no such detector, and Security Hub that it is off."""
 
 
 class NotEmulatedError(ProviderError):
@@ -249,7 +249,7 @@ class AwsProvider(Provider):
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             if status == 501 or _NOT_EMULATED.search(f"{code} {message}"):
                 raise NotEmulatedError(f"{service}:{operation} is not emulated") from error
-            if _GONE.search(code) or _NOT_OURS in message:
+            if _GONE.search(code) or _NOT_THERE.search(message):
                 raise NotFoundError(f"{service}:{operation}: {code}: {message}") from error
             raise ProviderError(f"{service}:{operation}: {code}: {message}") from error
         except BotoCoreError as error:

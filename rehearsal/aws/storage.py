@@ -132,7 +132,9 @@ KINDS = {
         create=Step(operation="PutRegistryScanningConfiguration", takes=None),
         identifier="{account}",
         update=[Step(operation="PutRegistryScanningConfiguration", takes=None)],
-        read=Read(operation="GetRegistryScanningConfiguration", template={}, path="scanningConfiguration"),
+        read=Read(
+            operation="GetRegistryScanningConfiguration", template={}, path="[scanningConfiguration][?rules]|[0]"
+        ),
         delete=[Step(operation="PutRegistryScanningConfiguration", template={"scanType": "BASIC", "rules": []})],
     ),
 }

@@ -167,7 +167,10 @@ KINDS = {
         replaced=["userId", "userName", "engine"],
         outputs={"arn": "arn:aws:elasticache:{region}:{account}:user:{userId}"},
         read=Read(
-            operation="DescribeUsers", template={"UserId": "{id}"}, path="Users[0]", without=["Status", "UserGroupIds"]
+            operation="DescribeUsers",
+            template={"UserId": "{id}"},
+            path="Users[?Status!='deleting']|[0]",
+            without=["Status", "UserGroupIds"],
         ),
         delete=[Step(operation="DeleteUser", template={"UserId": "{id}"})],
     ),
@@ -209,7 +212,7 @@ KINDS = {
         read=Read(
             operation="DescribeReplicationGroups",
             template={"ReplicationGroupId": "{id}"},
-            path="ReplicationGroups[0]",
+            path="ReplicationGroups[?Status!='deleting']|[0]",
             without=["Status"],
         ),
         delete=[Step(operation="DeleteReplicationGroup", template={"ReplicationGroupId": "{id}"})],
@@ -239,7 +242,7 @@ KINDS = {
             )
         ],
         outputs={"arn": "{id}", "bootstrapBrokersSaslIam": "b-1.rehearsal.kafka.{region}.amazonaws.com:9098"},
-        read=Read(operation="DescribeCluster", template={"ClusterArn": "{id}"}, path="ClusterInfo"),
+        read=Read(operation="ListClusters", template={}, path="ClusterInfoList[?ClusterArn=='{id}']|[0]"),
         delete=[Step(operation="DeleteCluster", template={"ClusterArn": "{id}"})],
     ),
     "aws:opensearch/domain:Domain": Kind(
