@@ -11,8 +11,11 @@ from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2, struct_pb2
+
+# The SDK has a copy of its own, which cannot be loaded beside this one.
+from google.rpc import status_pb2
 from pulumi.runtime import rpc
-from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from core.errors import FalajError
 
