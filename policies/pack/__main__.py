@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT), str(PACK)]
 from adapter import related, resource  # noqa: E402
 
 from policies.documents import contracts, stack_graph  # noqa: E402
-from policies.engine import Status  # noqa: E402
+from policies.engine import Judgement, Status  # noqa: E402
 from policies.exceptions import read_exceptions  # noqa: E402
 from policies.model import Resource, Rule  # noqa: E402
 from policies.outcome import Outcome, examine, remedy  # noqa: E402
@@ -52,15 +52,14 @@ class _Stack:
         self._excused: list[StackValidationPolicy] = []
         self._declared: dict[str, Resource] = {}
         self._name = ""
+        self.advisory: frozenset[str] = frozenset()
         self._outcome: Outcome | None = None
 
     def tell(self, args: ResourceValidationArgs, _report: ReportViolation) -> None:
         if not self._name:
-            # A URN is the first to say which stack it is; the levels are asked for after that.
+            # A URN is the first to say which stack it is.
             self._name = args.urn.split("::")[0].rpartition(":")[2]
-            for rule in read_settings(_section(self._name), self._name).policies.advisory:
-                if rule in self.policies:
-                    self.policies[rule].enforcement_level = EnforcementLevel.ADVISORY
+            self.advisory = frozenset(read_settings(_section(self._name), self._name).policies.advisory)
         self._outcome = None
         self.asked += self._excused
         self._excused = []
@@ -79,7 +78,7 @@ class _Stack:
 
     def _excuse(self, outcome: Outcome) -> None:
         """Have those asked no more that have nothing to report: all resources are decoded anew for each that is."""
-        found = {one.rule.id for one in outcome.of(Status.FAIL)}
+        found = {one.rule.id for one in outcome.of(Status.FAIL)} - self.advisory
         self._excused = [policy for rule, policy in self.policies.items() if rule not in found]
         self.asked[:] = [policy for policy in self.asked if policy not in self._excused]
 
@@ -93,10 +92,9 @@ def _section(stack: str) -> dict[str, object]:
 def _policy(rule: Rule, stack: _Stack) -> StackValidationPolicy:
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
         outcome = stack.outcome(args)
-        for one in outcome.judgements:
-            if one.rule.id == rule.id and one.status is Status.FAIL:
-                text = "; ".join(one.messages)
-                report(f"{one.resource.type}::{one.resource.name}: {text}. {remedy(outcome, one)}", one.resource.urn)
+        for one in outcome.of(Status.FAIL):
+            if one.rule.id == rule.id and rule.id not in stack.advisory:
+                report(_words(outcome, one), one.resource.urn)
 
     return StackValidationPolicy(
         name=rule.id,
@@ -106,6 +104,27 @@ def _policy(rule: Rule, stack: _Stack) -> StackValidationPolicy:
         severity=Severity(rule.severity.value),
         remediation_steps=rule.remedy,
         tags=list(rule.controls),
+    )
+
+
+def _words(outcome: Outcome, one: Judgement) -> str:
+    return f"{one.resource.type}::{one.resource.name}: {'; '.join(one.messages)}. {remedy(outcome, one)}"
+
+
+def _advisory(stack: _Stack) -> StackValidationPolicy:
+    """For rules that the stack takes as advice: the engine asks for levels before it says which stack it is."""
+
+    def validate(args: StackValidationArgs, report: ReportViolation) -> None:
+        outcome = stack.outcome(args)
+        for one in outcome.of(Status.FAIL):
+            if one.rule.id in stack.advisory:
+                report(f"{one.rule.id}: {_words(outcome, one)}", one.resource.urn)
+
+    return StackValidationPolicy(
+        name="advisory",
+        description="Rules that the stack's file takes as advice",
+        validate=validate,
+        enforcement_level=EnforcementLevel.ADVISORY,
     )
 
 
@@ -147,7 +166,7 @@ def main() -> None:
         enforcement_level=EnforcementLevel.ADVISORY,
     )
     # The first to be asked judges, and says by that which of those after it have something to report.
-    stack.asked = [listener, _exceptions(stack), _not_known(stack), *stack.policies.values()]
+    stack.asked = [listener, _exceptions(stack), _not_known(stack), _advisory(stack), *stack.policies.values()]
     PolicyPack(name="falaj", policies=stack.asked)
 
 

@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+import yaml
 
 from infra.plan import read_stack, record
 from policies.documents import contracts, read_plan, stack_graph
@@ -108,6 +109,24 @@ def test_the_engine_finds_what_the_check_finds(tmp_path: Path, pack: Path, envir
         "s3-versions",
         "pod-host-network",
     } <= {rule for rule, _ in told(outcome)}
+
+
+def test_advice_is_told_and_stops_nothing(tmp_path: Path, pack: Path, environment: dict[str, str]) -> None:
+    home, program = tmp_path / "advised", tmp_path / "program"
+    for folder in ("core", "policies", "stacks", "exceptions", "datasets"):
+        shutil.copytree(ROOT / folder, home / folder, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+    (home / "policies" / "pack" / ".venv").symlink_to(pack.parent / ".venv")
+    file = home / "stacks" / f"Pulumi.{STACK}.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["config"]["falaj:stack"]["policies"] = {"advisory": ["kms-rotation"]}
+    file.write_text(yaml.safe_dump(document))
+    program.mkdir()
+    (program / "Pulumi.yaml").write_text("name: falaj\nruntime: python\n")
+    (program / "__main__.py").write_text("from tests.policies.faulty import declare\n\ndeclare()\n")
+    text = preview(program, STACK, home / "policies" / "pack" / "run", environment)
+    advised = re.search(r"- \[advisory\]\s+advisory\s.*\n(?:.*\n)*?\s*(kms-rotation: .+)", text)
+    assert advised, text
+    assert re.search(r"- \[mandatory\].* kms-rotation ", text) is None
 
 
 def test_our_own_stack_passes_the_engines_run(tmp_path: Path, pack: Path, environment: dict[str, str]) -> None:
