@@ -1,5 +1,6 @@
 """Requests must arrive: by a host that the gateway and its certificate know, a path of one's own, and granted ways."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -61,7 +62,8 @@ def _routes(objects: Objects, hosts: set[str]) -> Iterator[str]:
                 if space != namespace and not {(space, namespace, backend["name"]), (space, namespace, None)} & grants:
                     yield f"{here} leads to {space}/{backend['name']} without a grant: add a ReferenceGrant"
             for match in rule.get("matches", []):
-                key = f"{sorted(names)} {match}"
+                requests = json.dumps(match, sort_keys=True)
+                key = f"{sorted(names)} {requests}"
                 if seen.get(key, here) != here:
-                    yield f"{seen[key]} and {here} are both for {match}: the older one wins"
+                    yield f"{seen[key]} and {here} are both for {requests}: the older one wins"
                 seen.setdefault(key, here)
