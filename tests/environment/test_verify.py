@@ -1,15 +1,12 @@
 """`falaj verify` on a running environment: it holds, and what is broken by hand is found."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from mlflow import MlflowClient
 
 from tests.environment.local import Local
 from verify.declared import Declared
@@ -48,15 +45,6 @@ def test_what_is_broken_by_hand_is_found(local: Local) -> None:
         "files.no_file_is_readable_by_others",
         "trails.lineage",
     }
-    with _stopped(local, "prometheus"), _moved_alias(local, "employment"):
-        services = _failed(local)
-    assert services >= {
-        "services.running_under_the_supervisor",
-        "services.listening",
-        "endpoints.healthy",
-        "endpoints.reached_through_the_gateway",
-        "endpoints.registry_agrees",
-    }
     assert _failed(local) == set()
 
 
@@ -83,28 +71,3 @@ def _torn(file: Path) -> Iterator[None]:
         yield
     finally:
         copy.replace(file)
-
-
-@contextmanager
-def _stopped(local: Local, service: str) -> Iterator[None]:
-    control = [Path(sys.prefix) / "bin" / "supervisorctl", "-c", local.home / "local" / "conf" / "supervisord.conf"]
-    subprocess.run([*control, "stop", service], check=True, capture_output=True)
-    try:
-        yield
-    finally:
-        subprocess.run([*control, "start", service], check=True, capture_output=True)
-        local.up()
-
-
-@contextmanager
-def _moved_alias(local: Local, model: str) -> Iterator[None]:
-    """The registry calls another version live than the one that answers."""
-    client = MlflowClient(local.environment.platform.mlflow_url)
-    live = client.get_model_version_by_alias(model, "live")
-    other = client.create_model_version(model, live.source, live.run_id)
-    client.set_registered_model_alias(model, "live", other.version)
-    try:
-        yield
-    finally:
-        client.set_registered_model_alias(model, "live", live.version)
-        client.delete_model_version(model, other.version)
