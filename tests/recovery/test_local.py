@@ -12,16 +12,10 @@ import pytest
 from core.audit import open_log
 from core.errors import AuditError, ConfigError, DataError, FalajError
 from core.model_spec import Live
-from falaj.recovery import sealed
 from falaj.recovery.archive import Writer, unpack
 from falaj.recovery.local import back_up, restore
 from falaj.recovery.sealed import Opener, Sealer, SealError
 from tests.recovery.state import KEY, PHRASE, make
-
-
-@pytest.fixture(autouse=True)
-def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealed, "_WORK", 1)
 
 
 @pytest.fixture

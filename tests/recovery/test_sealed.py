@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from falaj.recovery import sealed
 from falaj.recovery.sealed import Opener, Sealer, SealError
 
 CHUNK = 64 << 10
@@ -18,12 +17,6 @@ FROM_AGE = bytes.fromhex(
     "504d4133630a917152ff13f3f766d215727c40888f22fb9b9f66142ff2544ace53350c3d38890f5dc3973d45c923"
 )
 """`pyrage.passphrase.encrypt(b"from age", PHRASE)`, pyrage 1.4.0."""
-
-
-@pytest.fixture(autouse=True)
-def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """scrypt's cost is for guesses, of which tests make none."""
-    monkeypatch.setattr(sealed, "_WORK", 1)
 
 
 def _sealed(content: bytes, piece: int = 1 << 20) -> bytes:
