@@ -1,6 +1,6 @@
 """What a service says of itself, and what every substrate does with it.
 
-A service knows this module alone. What it reads, writes and connects to is declared here once; each
+A service knows this module alone. What it reads and writes is declared here once; each
 substrate derives from it what its own world needs: folders and order locally, identities, policies
 and network rules in a cluster.
 """
@@ -129,7 +129,6 @@ class Workload:
             has none of its own and is watched through the gateway.
         reads: Stores that the service may read.
         writes: Stores that the service may read and write.
-        connects: Names of the services that it calls, through the gateway.
         grace_seconds: How long it may take to stop before it is killed.
         start_seconds: How long it may take until its probe answers.
         replicas: How many run at the least.
@@ -154,7 +153,6 @@ class Workload:
     metrics_path: str | None = None
     reads: Sequence[Store] = ()
     writes: Sequence[Store] = ()
-    connects: Sequence[str] = ()
     replicas: int = 1
     max_replicas: int = 1
     target_cpu: int = 70

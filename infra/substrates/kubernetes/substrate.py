@@ -297,7 +297,6 @@ class KubernetesSubstrate(pulumi.ComponentResource):
         return deployment
 
     def gateway(self, spec: GatewaySpec, parent: pulumi.Resource) -> Workload:
-        self.namespace(PLATFORM)
         installed = self.installed("envoy-gateway")
         proxies = Proxies(
             installed=installed,
@@ -333,7 +332,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
     def _connections(
         self, workload: Workload, bindings: Sequence[StoreBinding], parent: pulumi.Resource
     ) -> list[pulumi.Resource]:
-        """Policies of a workload's pods: the gateway and Prometheus in, stores and the services that it calls out."""
+        """Policies of a workload's pods: the gateway and Prometheus in, its stores out."""
         name = object_name(workload.name)
         numbers = [port.number for port in workload.ports.values()]
         sources = [policies.peer(gateway.DATA_PLANE, gateway.PROXIES)]
@@ -342,13 +341,6 @@ class KubernetesSubstrate(pulumi.ComponentResource):
             scraper = [policies.peer(MONITORING, {"app.kubernetes.io/name": "prometheus"})]
             documents[f"{name}-metrics"] = policies.ingress(labels(workload.name), scraper, numbers[:1])
         rules = _ways_out(bindings)
-        for callee in workload.connects:
-            self.url("", callee)
-            called = [port.number for port in self._workloads[callee].ports.values()]
-            rules.append({"to": [policies.peer(PLATFORM.name, labels(callee))], "ports": policies.ports(called)})
-            documents[f"{object_name(callee)}-{name}"] = policies.ingress(
-                labels(callee), [policies.peer(PLATFORM.name, labels(workload.name))], called
-            )
         if rules:
             documents[f"{name}-out"] = policies.egress(labels(workload.name), rules)
         return [
