@@ -1,4 +1,4 @@
-"""Ports for servers that a rehearsal starts."""
+"""Ports for servers that a rehearsal, a test or a benchmark starts."""
 
 import contextlib
 import random

@@ -46,6 +46,7 @@ from features.definitions import definitions
 from features.online import publish
 from features.packed import TYPE as PACKED
 from features.store import open_store, register
+from rehearsal.ports import free_ports
 from serving.runtime.errors import RefusedError
 from serving.runtime.features import FeatureLookup, FeatureSources
 from serving.runtime.features_redis import field
@@ -325,7 +326,7 @@ def main() -> None:
                 ("Valkey, Feast's layout", remote, True, functools.partial(_used, port)),
             )
         }
-        free = _free_ports(2)
+        free = free_ports(2)
         urls = [stack.enter_context(served(folder, one)) for folder, one in zip((packed, feasts), free, strict=True)]
         asks = {
             "SQLite: raw SELECT": raw_sqlite(packed, agreed),
@@ -363,14 +364,6 @@ def _size(folder: Path) -> int:
 def _used(port: int) -> int:
     client: Any = redis.Redis(port=port)
     return int(client.info("memory")["used_memory_dataset"])
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from pathlib import Path
 import models
 import psutil
 
+from rehearsal.ports import free_ports
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 _START_S = 180
@@ -42,7 +44,7 @@ def onnx(folder: Path, model: str) -> Path:
 @contextmanager
 def ours(folder: Path, model: str, *flags: str, interpreter: Sequence[str] = ()) -> Iterator[Server]:
     """The runtime as it is by default, but for `flags`: it validates, counts and logs every inference."""
-    http, grpc = _ports()
+    http, grpc = free_ports(2)
     command = [sys.executable, *interpreter, "-m", "serving.runtime", *flags]
     command += ["--http-port", str(http), "--grpc-port", str(grpc)]
     log = tempfile.mkdtemp(prefix=f"{model}-log-", dir=folder)
@@ -53,7 +55,7 @@ def ours(folder: Path, model: str, *flags: str, interpreter: Sequence[str] = ())
 
 @contextmanager
 def stock(folder: Path, model: str) -> Iterator[Server]:
-    http, grpc = _ports()
+    http, grpc = free_ports(2)
     command = [sys.executable, str(HERE / "stock.py"), str(onnx(folder, model)), str(http)]
     with _running(command, http, grpc, lambda: _ready(http)) as server:
         yield server
@@ -62,7 +64,7 @@ def stock(folder: Path, model: str) -> Iterator[Server]:
 @contextmanager
 def bare_grpc(*model: str) -> Iterator[Server]:
     """See bare_grpc.py, which takes the path of a model or none."""
-    http, grpc = _ports()
+    http, grpc = free_ports(2)
     command = [sys.executable, str(HERE / "bare_grpc.py"), str(grpc), *model]
     with _running(command, http, grpc, lambda: _listens(grpc)) as server:
         yield server
@@ -71,7 +73,7 @@ def bare_grpc(*model: str) -> Iterator[Server]:
 @contextmanager
 def mlserver(folder: Path, model: str, uv: str) -> Iterator[Server]:
     """MLServer, in the environment that uv makes for it."""
-    http, grpc = _ports()
+    http, grpc = free_ports(2)
     command = [uv, "run", "--quiet", "--python", sys.executable, "--script", str(HERE / "peer_mlserver.py")]
     command += [str(onnx(folder, model)), str(http), str(grpc)]
     with _running(command, http, grpc, lambda: _ready(http)) as server:
@@ -99,11 +101,6 @@ def _running(command: list[str], http: int, grpc: int, ready: Callable[[], bool]
             process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-
-
-def _ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
-        return first.getsockname()[1], second.getsockname()[1]
 
 
 def _ready(port: int) -> bool:

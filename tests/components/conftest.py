@@ -18,7 +18,7 @@ from components.train.step import TrainReport, train
 from core.contract import DataContract, Task, parse_contract
 from core.model_spec import Lineage
 from core.telemetry import SILENT
-from tests.ports import free_ports
+from rehearsal.ports import free_ports
 
 CONTRACT = """
 name: sample

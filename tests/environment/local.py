@@ -12,7 +12,7 @@ import psutil
 import yaml
 
 from core.platform import Environment
-from tests.ports import free_ports
+from rehearsal.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 FALAJ = Path(sys.prefix) / "bin" / "falaj"

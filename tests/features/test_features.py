@@ -24,7 +24,7 @@ from core.errors import ConfigError, ContractError
 from features.definitions import Definitions, definitions
 from features.online import Published, publish
 from features.store import open_store, register
-from tests.ports import free_ports
+from rehearsal.ports import free_ports
 
 
 def contract(name: str = "loans", **entity: Any) -> DataContract:

@@ -17,7 +17,7 @@ import yaml
 
 from core.platform import Environment
 from infra.substrates.local.supervisor import process_state, rpc
-from tests.ports import free_ports
+from rehearsal.ports import free_ports
 from tools.engine import engine_environment
 
 ROOT = Path(__file__).resolve().parents[2]

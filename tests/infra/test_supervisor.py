@@ -24,7 +24,7 @@ from infra.substrates.local.supervisor import (
     process_state,
     rpc,
 )
-from tests.ports import free_ports
+from rehearsal.ports import free_ports
 
 ANSWERS = "import http.server;http.server.test(http.server.SimpleHTTPRequestHandler, port={port}, bind='127.0.0.1')"
 WITH_CHILD = f"import subprocess,sys;sys.exit(subprocess.call([sys.executable,'-c',{ANSWERS!r}]))"

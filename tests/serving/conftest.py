@@ -18,7 +18,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.ports import free_ports
+from rehearsal.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 # Feast, imported by other tests, sets this for its own server; the runtime's metrics would go to files there.

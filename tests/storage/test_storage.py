@@ -8,7 +8,7 @@ import pytest
 
 from core import storage
 from core.errors import StorageError
-from tests.ports import free_ports
+from rehearsal.ports import free_ports
 from tests.storage.servers import ObjectStore
 
 

@@ -23,8 +23,8 @@ from infra.substrates.cluster import Backend, ClusterRoute, NamespaceSpec
 from infra.substrates.kubernetes import gateway
 from infra.substrates.kubernetes.site import SiteBindings, SiteIdentities
 from infra.substrates.kubernetes.substrate import KubernetesSubstrate, World
+from rehearsal.ports import free_ports
 from tests.infra.variations import document
-from tests.ports import free_ports
 
 SETTINGS = parse_config(document("onprem"), "onprem")
 SPEC = GatewaySpec(
