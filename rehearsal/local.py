@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from core.errors import FalajError
+from core.processes import still_running
 from rehearsal.engine import Engine
 from rehearsal.inspection import inspect
 from rehearsal.policies import Policies
@@ -82,7 +83,7 @@ class LocalRehearsal:
         held = self._engine.resources()
         running = self._processes()
         self._steps.through("destroy", self._engine.destroy())
-        left = [f"process {each.pid} {' '.join(each.cmdline()[:3])}" for each in running if each.is_running()]
+        left = [f"process {each.pid} {' '.join(each.cmdline()[:3])}" for each in still_running(running, 0)]
         left += [each["outputs"]["path"] for each in held if each["type"] == _FILE]
         self._steps.check([f"{each} is left" for each in left if not each.startswith("/") or Path(each).exists()])
         self._steps.say(f"nothing is left of {len(held)} resources, but for data")
@@ -104,4 +105,4 @@ class LocalRehearsal:
             running = self._processes()
             for process in running[:1]:
                 process.terminate()
-            psutil.wait_procs(running, timeout=_STOP_SECONDS)
+            still_running(running, _STOP_SECONDS)

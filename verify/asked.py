@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
+import httpx
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes.client.exceptions import ApiException
@@ -56,6 +57,8 @@ class Each:
                     unasked[name] = reason
                     continue
                 told = [_said(error)]
+            except httpx.HTTPError as error:
+                told = [f"does not answer: {error}"]
             faults += [f"{name}: {text}" for text in told]
         self._record(LOOKED_AT, len(named) - len(unasked))
         for name, reason in unasked.items():

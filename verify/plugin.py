@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 from typing import Any, TypeVar
 
+import httpx
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes.client.exceptions import ApiException
@@ -78,7 +79,7 @@ class Plugin:
             if reason is not None:
                 pytest.skip(reason)
             raise CannotAskError(str(error)) from None
-        except (FalajError, OSError) as error:
+        except (FalajError, OSError, httpx.HTTPError) as error:
             raise CannotAskError(f"{type(error).__name__}: {error}") from None
 
     @pytest.hookimpl(wrapper=True)

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from core.platform import Environment
+from core.processes import still_running
 from infra.substrates.local.supervisor import process_state, rpc
 from rehearsal.ports import free_ports
 from tools.engine import engine_environment
@@ -218,11 +219,11 @@ def test_what_was_stopped_or_edited_is_mended(stack: Stack) -> None:
 
 
 def test_all_comes_back_after_the_supervisor_was_killed(stack: Stack) -> None:
-    before = stack.pids()
+    before = [psutil.Process(pid) for pid in stack.pids().values()]
     psutil.Process(int((stack.home / "local" / "run" / "supervisord.pid").read_text())).kill()
     stack.up()
     assert healthy(stack)
-    assert not [pid for pid in before.values() if psutil.pid_exists(pid)]
+    assert not still_running(before, 0)
 
 
 def test_a_busy_port_is_reported_before_anything_changes(stack: Stack) -> None:
@@ -241,7 +242,7 @@ def test_destroying_ends_every_process_and_keeps_the_data(stack: Stack) -> None:
     processes = [psutil.Process(pid) for pid in stack.pids().values()]
     family = [child for process in processes for child in (process, *process.children(recursive=True))]
     stack.pulumi("destroy", "--yes", "--skip-preview", "--refresh")
-    assert not [process for process in family if process.is_running()]
+    assert not still_running(family, 0)
     left = {
         file.relative_to(stack.home / "local").parts[0] for file in (stack.home / "local").rglob("*") if file.is_file()
     }

@@ -1,5 +1,7 @@
 """The HTTP endpoints of an environment on this machine."""
 
+import time
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -11,6 +13,8 @@ from verify.asked import Each, UnaskedError
 from verify.local import Local
 
 _SECONDS = 15
+_SCRAPED_SECONDS = 60
+"""Within which Prometheus reads everything once more: some times the local environment's interval."""
 
 
 def test_healthy(each: Each, local: Local) -> None:
@@ -85,7 +89,7 @@ def test_registry_agrees(each: Each, local: Local) -> None:
 
 def test_watched(each: Each, local: Local) -> None:
     """Prometheus reads the metrics of all that it is to watch."""
-    found = _prometheus(local, "targets")["activeTargets"]
+    found = _read_since(local, datetime.now(UTC))
     each(
         {f"{target['labels']['job']} {target['scrapeUrl']}": target for target in found},
         lambda target: None if target["health"] == "up" else f"is {target['health']}: {target['lastError']}",
@@ -113,6 +117,17 @@ def models(local: Local) -> list[str]:
 
 def _live(local: Local, model: str) -> Live:
     return Live.model_validate_json((local.data / "models" / model / "live.json").read_bytes())
+
+
+def _read_since(local: Local, asked: datetime) -> list[dict[str, Any]]:
+    """The targets; one that was down is read once more, since it may have come up after Prometheus."""
+    until = time.monotonic() + _SCRAPED_SECONDS
+    while True:
+        found: list[dict[str, Any]] = _prometheus(local, "targets")["activeTargets"]
+        stale = [one for one in found if one["health"] != "up" and datetime.fromisoformat(one["lastScrape"]) < asked]
+        if not stale or time.monotonic() > until:
+            return found
+        time.sleep(1)
 
 
 def _prometheus(local: Local, what: str) -> dict[str, Any]:

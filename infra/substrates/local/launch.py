@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from core.processes import still_running
+
 SERVER = "SUPERVISOR_SERVER_URL"
 PROGRAM = "SUPERVISOR_PROCESS_NAME"
 """supervisord sets both for each program, and a program's children inherit them."""
@@ -43,10 +45,10 @@ def stop_leftovers(server: str, program: str | None = None) -> int:
     ]
     for process in leftovers:
         _signal(process.terminate)
-    _, alive = psutil.wait_procs(leftovers, timeout=_PATIENCE_SECONDS)
+    alive = still_running(leftovers, _PATIENCE_SECONDS)
     for process in alive:
         _signal(process.kill)
-    psutil.wait_procs(alive, timeout=_PATIENCE_SECONDS)
+    still_running(alive, _PATIENCE_SECONDS)
     return len(leftovers)
 
 

@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 import xmlrpc.client
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from pydantic import BaseModel, ConfigDict
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from core.errors import ConfigError, ServiceError
+from core.processes import still_running
 from infra.substrates.local.files import plain_errors, private_folder, write_atomically
 from infra.substrates.local.launch import belongs, stop_leftovers
 
@@ -307,16 +308,12 @@ def _shut_down(daemon: Daemon) -> None:
     """End supervisord, where it runs, and everything that it or a killed predecessor started."""
     pid = _pid(daemon)
     if pid is not None:
-        with rpc(daemon.server) as supervisor:
-            supervisor.shutdown()
-        try:
-            psutil.Process(pid).wait(_DAEMON_SECONDS)
-        except psutil.NoSuchProcess:
-            pass
-        except psutil.TimeoutExpired as error:
-            raise ServiceError(
-                f"supervisord (process {pid}) does not stop: see {daemon.logs}/supervisord.log"
-            ) from error
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            with rpc(daemon.server) as supervisor:
+                supervisor.shutdown()
+            if still_running([process], _DAEMON_SECONDS):
+                raise ServiceError(f"supervisord (process {pid}) does not stop: see {daemon.logs}/supervisord.log")
     stop_leftovers(daemon.server)
     for name in ("supervisor.sock", "supervisord.pid"):
         (daemon.sockets / name).unlink(missing_ok=True)
