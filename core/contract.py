@@ -354,7 +354,7 @@ class DataContract(_Model):
         return self.lawful_basis is not LawfulBasis.NOT_PERSONAL
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
+class _UniqueKeyLoader(yaml.CSafeLoader):
     """YAML takes the last of two equal keys in silence; in a contract that would hide a column."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:

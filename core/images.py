@@ -100,7 +100,7 @@ class Lock(_Locked):
             ConfigError: It is missing or not valid; the message names the key.
         """
         try:
-            return cls.model_validate(yaml.safe_load(file.read_bytes()))
+            return cls.model_validate(yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader))
         except FileNotFoundError as error:
             raise ConfigError(f"{file.name} is missing: restore it from Git, or run `falaj vendor`") from error
         except ValidationError as error:

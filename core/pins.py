@@ -121,7 +121,7 @@ def pins(file: Path = FILE) -> Pins:
         ConfigError: It is missing or not valid; the message names the key.
     """
     try:
-        document = yaml.safe_load(file.read_bytes())
+        document = yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader)
         for kind in ("charts", "manifests", "images"):
             document[kind] = {name: {"name": name, **pin} for name, pin in document[kind].items()}
         return Pins.model_validate(document)

@@ -24,11 +24,12 @@ import pulumi
 import yaml
 from google.protobuf import empty_pb2, struct_pb2
 from pulumi import _types
+from pulumi.runtime import resource as registration
 from pulumi.runtime import rpc, settings
 from pulumi.runtime import stack as runtime
 from pulumi.runtime.config import set_all_config
 from pulumi.runtime.mocks import MockEngine
-from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.proto import resource_pb2, source_pb2
 
 from core.errors import ConfigError, PlanError
 
@@ -136,7 +137,7 @@ def read_stack(root: Path, stack: str) -> dict[str, Any]:
     """
     file = root / "stacks" / f"Pulumi.{stack}.yaml"
     try:
-        document = yaml.safe_load(file.read_text())
+        document = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
     except FileNotFoundError as error:
         raise ConfigError(f"no stack {stack}: the stacks are {', '.join(stacks(root))}") from error
     except yaml.YAMLError as error:
@@ -170,7 +171,7 @@ def record(
     Raises:
         PlanError: The graph has faults, or the two runs differ.
     """
-    with _no_collection():
+    with _no_collection(), _no_traces():
         first, found = _run(stack, config, program, symbols or {})
         if found:
             raise PlanError(f"the plan of {stack} has faults:\n" + "\n".join(f"  {fault}" for fault in found))
@@ -192,6 +193,17 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@contextmanager
+def _no_traces() -> Iterator[None]:
+    """Spare the SDK the line of the program behind each registration: the recorder would not keep it."""
+    kept = registration._get_stack_trace
+    registration._get_stack_trace = source_pb2.StackTrace
+    try:
+        yield
+    finally:
+        registration._get_stack_trace = kept
 
 
 def _run(

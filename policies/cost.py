@@ -185,7 +185,7 @@ def read_prices(override: Path | None = None) -> Prices:
 
 def _yaml(file: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(file.read_text())
+        document = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"the price file {file} cannot be read: {error}") from error
     if not isinstance(document, dict):

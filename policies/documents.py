@@ -16,9 +16,6 @@ from policies.rules.residency import STACK
 from policies.rules.serving import CONTRACT
 from policies.settings import Settings, read_settings
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The loader in C is ten times as fast, where PyYAML was built with it."""
-
 
 def stack_graph(
     stack: str, resources: Iterable[Resource], section: Mapping[str, Any], contracts: Iterable[Resource], today: date
@@ -156,7 +153,7 @@ def _documents(file: Path) -> list[tuple[int, dict[str, Any]]]:
             raise DataError(f"{file}:{error.lineno}: not JSON: {error.msg}. Write the file again") from error
         listed = found if isinstance(found, list) else [found]
         return [(1, _mapping(file, 1, one)) for one in listed]
-    loader = _Loader(text)
+    loader: Any = yaml.CSafeLoader(text)
     documents: list[tuple[int, dict[str, Any]]] = []
     try:
         while loader.check_node():

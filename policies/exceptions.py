@@ -69,8 +69,8 @@ def _read(file: Path) -> list[Excepted]:
     shown = f"{file.parent.name}/{file.name}"
     try:
         text = file.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        listed = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=yaml.CSafeLoader)
+        listed = yaml.load(text, Loader=yaml.CSafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{shown} cannot be read: {error}") from error
     except yaml.YAMLError as error:

@@ -1,11 +1,13 @@
 """`falaj audit`: read and verify the audit log."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.audit import AuditLog, open_log
 from falaj import console, environment
+
+if TYPE_CHECKING:
+    from core.audit import AuditLog
 
 app = typer.Typer(no_args_is_help=True, help="Read and verify the hash-chained audit log.")
 
@@ -50,7 +52,9 @@ def show(
     console.table(["#", "time", "event", "subject", "actor", "details"], rows)
 
 
-def _log(place: str | None) -> AuditLog:
+def _log(place: str | None) -> "AuditLog":
+    from core.audit import open_log
+
     return open_log(place or environment.load().platform.audit_log)
 
 

@@ -7,9 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from core import storage
-from core.audit import open_log
-from core.digest import bytes_digest
 from core.errors import ConfigError
 from falaj import console, environment
 
@@ -25,6 +22,9 @@ def backup(
 
     The passphrase is that of FALAJ_BACKUP_PASSPHRASE, or asked for. The file is age's: `age --decrypt` opens it too.
     """
+    from core import storage
+    from core.audit import open_log
+    from core.digest import bytes_digest
     from falaj.recovery.local import back_up
 
     if storage.tag(target) is not None:

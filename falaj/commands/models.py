@@ -4,11 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from components.deploy.step import set_aliases
-from components.tracking import tracking
-from core.audit import open_log
 from falaj import console, environment, repository
-from serving import rollout
 
 HOLDOUT = "holdout_"
 """Prefix of the metrics that the evaluation logs for the held-out rows."""
@@ -19,6 +15,8 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show every registered version, which one is live, and how well it did."""
+    from components.tracking import tracking
+
     running = environment.load()
     found: list[dict[str, Any]] = []
     with tracking(running.platform.mlflow_url) as client:
@@ -60,6 +58,10 @@ def rollback(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Let the previous version of a model answer again, without a dropped request."""
+    from components.deploy.step import set_aliases
+    from core.audit import open_log
+    from serving import rollout
+
     running = environment.load()
     platform = running.platform
     before = repository.live(running, model)

@@ -3,16 +3,17 @@
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.audit import AuditLog, open_log
-from core.digest import code_digest, environment_digest
 from core.errors import ConfigError, FalajError
 from falaj import console, environment
 from falaj.commands import run as training
 from tools.engine import engine_environment
+
+if TYPE_CHECKING:
+    from core.audit import AuditLog
 
 STACK = "local"
 SAMPLE = "employment"
@@ -27,6 +28,9 @@ def up(
     ] = True,
 ) -> None:
     """Bring up the local environment, train the sample use case and ask it for a prediction."""
+    from core.audit import open_log
+    from core.digest import code_digest, environment_digest
+
     file = ["--config-file", str(config.resolve())] if config else []
     _pulumi("stack", "select", "--create", STACK, quiet=True)
     # Without the refresh, a machine that was restarted would look as if everything still ran.
@@ -79,8 +83,10 @@ def _delete(folder: Path) -> None:
     console.say(f"deleted {folder}")
 
 
-def _audit_log() -> AuditLog | None:
+def _audit_log() -> "AuditLog | None":
     """None where no environment is up."""
+    from core.audit import open_log
+
     try:
         return open_log(environment.load().platform.audit_log)
     except ConfigError:

@@ -149,7 +149,8 @@ def values(
         # Managed control planes export none of these, and an alert on what is missing would never end.
         **{part: {"enabled": False} for part in ("kubeControllerManager", "kubeScheduler", "kubeEtcd", "kubeProxy")},
         "additionalPrometheusRulesMap": {
-            name.removesuffix(".yaml"): yaml.safe_load(text) for name, text in sorted(args.rules.items())
+            name.removesuffix(".yaml"): yaml.load(text, Loader=yaml.CSafeLoader)
+            for name, text in sorted(args.rules.items())
         },
         "prometheusOperator": {
             # Its certificate is made by hooks; the rules are checked before they get here.

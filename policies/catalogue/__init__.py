@@ -105,7 +105,7 @@ def evidence(control: Control, rules: Sequence[Rule]) -> list[Rule]:
 
 def _read(file: Path) -> Framework:
     try:
-        return Framework.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+        return Framework.model_validate(yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader))
     except ValidationError as error:
         faults = [f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         raise ConfigError(f"policies/catalogue/{file.name} is not valid:\n" + "\n".join(faults)) from error

@@ -120,7 +120,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
 
 @functools.cache
 def _arabic() -> Mapping[str, str]:
-    found: dict[str, str] = yaml.safe_load((Path(__file__).parent / "ar.yaml").read_text(encoding="utf-8"))
+    found: dict[str, str] = yaml.load((Path(__file__).parent / "ar.yaml").read_bytes(), Loader=yaml.CSafeLoader)
     return found
 
 
