@@ -109,18 +109,19 @@ def apply(
     """Judgements with what is excepted, and what is wrong with the exceptions of the stack.
 
     An exception that is out of date excuses nothing; one that nothing needs is wrong too, for it would excuse
-    what comes.
+    what comes. Whether one is needed by what cannot be judged, no one can say.
     """
     mine = [one for one in exceptions if stack in one.entry.stacks]
     valid = {(one.entry.rule, one.entry.resource): one for one in mine if today < one.entry.expires}
     used: set[str] = set()
     found: list[Judgement] = []
     for judgement in judgements:
-        if judgement.status is Status.FAIL:
+        if judgement.status in (Status.FAIL, Status.UNKNOWN):
             key = (judgement.rule.id, f"{judgement.resource.type}::{judgement.resource.name}")
             exception = valid.get(key)
             if exception is not None:
                 used.add(exception.place)
+            if exception is not None and judgement.status is Status.FAIL:
                 judgement = replace(judgement, status=Status.EXCEPTED, exception=exception.place)
         found.append(judgement)
     problems = [

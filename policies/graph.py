@@ -56,10 +56,12 @@ class Graph:
         return {(resource.type, resource.name): resource for resource in self.resources}
 
     def targets(self, resource: Resource, key: str) -> list[Resource]:
-        """What an input refers to: by the symbols in it or, where it is not known, by the engine's word."""
-        handles, unknown = resource.mentions(key)
-        found = [self._by_handle[handle] for handle in handles if handle in self._by_handle]
-        if found or not unknown:
+        """What an input refers to: by the symbols in it or, where it has none, by the engine's word.
+
+        Before a resource is there, what others have of it is not known; after, it is a text like any other.
+        """
+        found = [self._by_handle[handle] for handle in resource.mentioned.get(key, ()) if handle in self._by_handle]
+        if found:
             return found
         urns = resource.property_dependencies.get(key, ())
         return [self._by_urn[urn] for urn in urns if urn in self._by_urn]
@@ -68,7 +70,7 @@ class Graph:
     def _referring(self) -> Mapping[str, list[tuple[Resource, str]]]:
         found: dict[str, list[tuple[Resource, str]]] = {}
         for resource in self.resources:
-            for key in resource.mentioned:
+            for key in dict.fromkeys((*resource.mentioned, *resource.property_dependencies)):
                 for target in self.targets(resource, key):
                     found.setdefault(target.urn, []).append((resource, key))
         return found

@@ -40,6 +40,26 @@ class Unknown(Exception):  # noqa: N818 - it is an answer, not an error
     """A rule cannot be judged from what is at hand; the text says why. It neither passes nor fails."""
 
 
+class Untold(Mapping[str, Any]):
+    """Inputs that whoever tells of a resource leaves out: what asks for any of them cannot be judged.
+
+    Args:
+        what: Why, in words.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __getitem__(self, key: str) -> Any:
+        raise Unknown(self._what)
+
+    def __iter__(self) -> Iterator[str]:
+        raise Unknown(self._what)
+
+    def __len__(self) -> int:
+        raise Unknown(self._what)
+
+
 def is_unknown(value: object) -> bool:
     """Whether a value is known only once a resource exists."""
     return isinstance(value, str) and (value == UNKNOWN or SYMBOL.fullmatch(value) is not None)
@@ -99,24 +119,20 @@ class Resource:
         """Each text in the inputs with its path."""
         return self._texts
 
-    def mentions(self, key: str) -> tuple[Sequence[tuple[str, str]], bool]:
-        """Types and names of the resources whose symbols an input holds, and whether it holds what is not known."""
-        return self.mentioned.get(key, ((), key not in self.inputs))
-
     @cached_property
     def _texts(self) -> tuple[tuple[str, str], ...]:
         return tuple(leaves(self.inputs))
 
     @cached_property
-    def mentioned(self) -> Mapping[str, tuple[tuple[tuple[str, str], ...], bool]]:
-        """What `mentions` says of each input of which there is something to say."""
-        found: dict[str, tuple[tuple[tuple[str, str], ...], bool]] = {}
+    def mentioned(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
+        """Types and names of the resources whose symbols an input holds, by the input's name."""
+        if isinstance(self.inputs, Untold):
+            return {}
+        found: dict[str, tuple[tuple[str, str], ...]] = {}
         for key, value in self.inputs.items():
-            texts = [text for _, text in leaves(value)]
-            handles = dict.fromkeys((kind, name) for text in texts for kind, name, _ in SYMBOL.findall(text))
-            unknown = value is None or any(is_unknown(text) for text in texts)
-            if handles or unknown:
-                found[key] = tuple(handles), unknown
+            handles = [(kind, name) for _, text in leaves(value) for kind, name, _ in SYMBOL.findall(text)]
+            if handles:
+                found[key] = tuple(dict.fromkeys(handles))
         return found
 
     def __getstate__(self) -> dict[str, Any]:

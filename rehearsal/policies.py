@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rehearsal.engine import Finding, Outcome
 
+_NOT_KNOWN = "not-known"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Policies:
@@ -15,9 +17,11 @@ class Policies:
     expected: Collection[Finding]
 
     def differences(self, outcome: Outcome) -> list[str]:
-        """What only one of the two found."""
-        # What cannot be known before anything is there, the engine may know by the end.
-        found = {each for each in outcome.findings if each.rule != "not-known"}
-        expected = set(self.expected)
-        alone = [f"the pack alone: {each.rule}: {each.text}" for each in sorted(found - expected)]
+        """What only one of the two found, of what both can judge."""
+        # What cannot be known before anything is there, the engine may know by the end; what charts are given, it
+        # never knows.
+        found = {each for each in outcome.findings if each.rule != _NOT_KNOWN}
+        unknown = {tuple(each.text.split(": ", 2)[:2]) for each in outcome.findings if each.rule == _NOT_KNOWN}
+        expected = {each for each in self.expected if (each.rule, each.text.partition(": ")[0]) not in unknown}
+        alone = [f"the pack alone: {each.rule}: {each.text}" for each in sorted(found - set(self.expected))]
         return alone + [f"`falaj check` alone: {each.rule}: {each.text}" for each in sorted(expected - found)]

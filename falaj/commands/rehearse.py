@@ -14,12 +14,12 @@ from core.errors import ConfigError, FalajError
 from falaj import console, environment
 from falaj.environment import ROOT
 from tools.build import BIN, ensure
+from tools.pack import pack
 
 if TYPE_CHECKING:
     from rehearsal.policies import Policies
     from rehearsal.steps import Report
 
-_PACK = ROOT / "policies" / "pack"
 _COLUMNS = ("create", "update", "replace", "delete", "same")
 
 
@@ -29,8 +29,9 @@ def rehearse(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Rehearse every stack, one after another.")] = False,
     policies: Annotated[
-        bool, typer.Option("--policies", help="Have the policy pack judge too; it must find what `falaj check` finds.")
-    ] = False,
+        bool,
+        typer.Option("--policies/--no-policies", help="Whether the policy pack judges, as `falaj check`."),
+    ] = True,
     fault: Annotated[
         str | None, typer.Option(help="Do this fault to them instead, or `all` one after another.")
     ] = None,
@@ -88,19 +89,18 @@ def _policies(stack: str) -> "Policies":
     """The pack, and what the check without an engine finds."""
     from falaj.commands.check import examined
     from policies.engine import Status
-    from policies.outcome import remedy
+    from policies.outcome import ADVISORY, remedy
     from rehearsal.engine import Finding
     from rehearsal.policies import Policies
 
     outcome = examined(stack)
-    expected = {
-        Finding(
-            one.rule.id, f"{one.resource.type}::{one.resource.name}: {'; '.join(one.messages)}. {remedy(outcome, one)}"
-        )
-        for one in outcome.of(Status.FAIL)
-    }
+    expected: set[Finding] = set()
+    for one in outcome.of(Status.FAIL):
+        words = f"{one.resource.type}::{one.resource.name}: {'; '.join(one.messages)}. {remedy(outcome, one)}"
+        advised = outcome.level(one) == ADVISORY
+        expected.add(Finding(ADVISORY, f"{one.rule.id}: {words}") if advised else Finding(one.rule.id, words))
     expected |= {Finding("exceptions", problem) for problem in outcome.problems}
-    return Policies(pack=_PACK / "run", expected=expected)
+    return Policies(pack=pack(console.say), expected=expected)
 
 
 def _show(report: "Report") -> None:

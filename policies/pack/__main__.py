@@ -27,7 +27,7 @@ ROOT = PACK.parent.parent
 # The engine runs this file with its own folder first; what it stands on lies above.
 sys.path[:0] = [str(ROOT), str(PACK)]
 
-from adapter import related, resource  # noqa: E402
+from adapter import RENDERED, related, resource  # noqa: E402
 
 from policies.documents import contracts, stack_graph  # noqa: E402
 from policies.engine import Judgement, Status  # noqa: E402
@@ -40,7 +40,6 @@ from policies.settings import read_settings  # noqa: E402
 _SECTION = "falaj:stack"
 _OF_THE_PLAN = frozenset({"secret-in-clear"})
 """Rules that `falaj check` alone judges: the engine tells policies what secrets hold, and not that they are secrets."""
-_RENDERED = {"kubernetes:helm.sh/v4:Chart", "kubernetes:kustomize/v2:Directory"}
 
 
 class _Stack:
@@ -64,7 +63,7 @@ class _Stack:
         self.asked += self._excused
         self._excused = []
         # What a chart makes of its values is not declared here: the check does not know it, nor do the exceptions.
-        if not _RENDERED & set(args.urn.split("::")[2].split("$")[:-1]):
+        if not RENDERED & set(args.urn.split("::")[2].split("$")[:-1]):
             self._declared[args.urn] = resource(args)
 
     def outcome(self, args: StackValidationArgs) -> Outcome:

@@ -8,21 +8,26 @@ from pulumi_policy import PolicyResource, ResourceValidationArgs
 from pulumi_policy import proxy as engine
 
 from policies.documents import plain_inputs
-from policies.model import UNKNOWN, Resource
+from policies.model import UNKNOWN, Resource, Untold
 
 _UNKNOWNS = frozenset(value for name, value in vars(engine).items() if name.startswith("UNKNOWN_"))
 _OWN = "__provider"
 """Input of dynamic resources: their provider's code, which no rule is about."""
+RENDERED = frozenset({"kubernetes:helm.sh/v4:Chart", "kubernetes:kustomize/v2:Directory"})
+"""Components of the provider of Kubernetes, which registers them without what the program gave them."""
 
 
 def resource(args: ResourceValidationArgs) -> Resource:
     """One resource as it is declared; what it refers to, only the whole stack tells."""
-    given = {key: value for key, value in _raw(args.props).items() if key != _OWN}
+    given = {key: _plain(value) for key, value in _raw(args.props).items() if key != _OWN}
+    untold = args.resource_type in RENDERED and not given
     return Resource(
         urn=args.urn,
         type=args.resource_type,
         name=args.name,
-        inputs=plain_inputs(args.resource_type, {key: _plain(value) for key, value in given.items()}),
+        inputs=Untold(f"the engine tells no policy what {args.name} is given: `falaj check` knows")
+        if untold
+        else plain_inputs(args.resource_type, given),
         parent=args.opts.parent or None,
         provider=args.provider.urn if args.provider else None,
         options={"protect": True} if args.opts.protect else {},

@@ -17,6 +17,8 @@ from infra.plan import read_stack
 from policies.documents import contracts, file_graph, read_plan, stack_graph
 from policies.engine import Status, check
 from policies.exceptions import apply, read_exceptions
+from policies.graph import Graph
+from policies.model import Resource, Untold
 from policies.outcome import Outcome, examine
 from policies.report.junit import junit
 from policies.report.sarif import sarif
@@ -127,6 +129,30 @@ def test_what_is_not_known_never_passes() -> None:
     unknown = {one.rule.id: one.messages for one in found.of(Status.UNKNOWN)}
     assert unknown["kms-rotation"] == ("enableKeyRotation is known only once it exists",)
     assert "kms-deletion-window" in unknown
+
+
+def test_what_no_one_tells_of_a_chart_is_not_known() -> None:
+    chart = Resource(urn="c", type="kubernetes:helm.sh/v4:Chart", name="velero", inputs=Untold("no one tells"))
+    bucket = Resource(urn="b", type="aws:s3/bucket:Bucket", name="raw", inputs={"bucket": "raw"})
+    told = Graph([chart, bucket], read_settings(SECTION, "smb"), TODAY)
+    about = [one for one in check(told, RULES) if one.resource is chart]
+    assert {one.status for one in about} <= {Status.UNKNOWN, Status.PASS}
+    exact = next(one for one in about if one.rule.id == "chart-exact")
+    assert (exact.status, exact.messages) == (Status.UNKNOWN, ("no one tells",))
+
+
+def test_what_one_refers_to_is_found_once_it_is_there() -> None:
+    vpc = Resource(urn="v", type="aws:ec2/vpc:Vpc", name="vpc", inputs={"cidrBlock": "10.0.0.0/16"})
+    log = Resource(
+        urn="l",
+        type="aws:ec2/flowLog:FlowLog",
+        name="vpc",
+        inputs={"vpcId": "vpc-0a1b2c"},
+        property_dependencies={"vpcId": ("v",)},
+    )
+    told = Graph([vpc, log], read_settings(SECTION, "smb"), TODAY)
+    assert told.targets(log, "vpcId") == [vpc]
+    assert told.referring(vpc, "aws:ec2/flowLog:FlowLog", "vpcId") == [log]
 
 
 def test_a_resource_of_the_wrong_form_fails_and_does_not_stop_the_check() -> None:

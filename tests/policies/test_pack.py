@@ -20,21 +20,16 @@ from policies.outcome import Outcome, examine, remedy
 from tests.policies.faulty import declare
 from tools.build import BIN
 from tools.engine import engine_environment
+from tools.pack import pack as locked
 
 ROOT = Path(__file__).resolve().parents[2]
-PACK = ROOT / "policies" / "pack"
 STACK = "smb"
 
 
 @pytest.fixture(scope="module")
 def pack() -> Path:
     """The pack as the engine starts it, in its own locked environment."""
-    if not (PACK / ".venv" / "bin" / "python").exists():
-        uv = shutil.which("uv") or str(ROOT / ".tools" / "uv" / "bin" / "uv")
-        subprocess.run(
-            [uv, "sync", "--quiet", "--frozen", "--project", str(PACK), "--python", sys.executable], check=True
-        )
-    return PACK / "run"
+    return locked(print)
 
 
 @pytest.fixture

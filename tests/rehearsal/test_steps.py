@@ -57,6 +57,18 @@ def test_the_pack_and_the_check_find_the_same() -> None:
     ]
 
 
+def test_what_the_pack_cannot_know_the_check_alone_may_find() -> None:
+    outcome = _outcome({}, findings={Finding("not-known", "chart-exact: a::b: no policy is told: ask the check")})
+    unseen, other = (
+        Finding("chart-exact", "a::b: it is not. Pin it."),
+        Finding("chart-exact", "a::c: it is not. Pin it."),
+    )
+    assert Policies(pack=Path(), expected={unseen}).differences(outcome) == []
+    assert Policies(pack=Path(), expected={unseen, other}).differences(outcome) == [
+        "`falaj check` alone: chart-exact: a::c: it is not. Pin it."
+    ]
+
+
 def test_a_setting_is_found_where_a_stack_has_it() -> None:
     limits = {"cpu": 8}
     settings = {"substrate": {"nodes": {"services": {"limits": limits}, "gpu": {"limits": {"cpu": 4}}}}}
@@ -71,6 +83,7 @@ def test_a_setting_is_found_where_a_stack_has_it() -> None:
     [
         {"tagsAll": {"owner": "data-team"}},
         {"rehearsalSeen": '[{"Key": "owner", "Value": "data-team"}]'},
+        {"metadata": {"name": "monitoring", "labels": {"falaj.ae/owner": "data-team"}}},
         {"rehearsalSeen": '{"tags": {"owner": "data-team"}}'},
     ],
 )
