@@ -42,6 +42,17 @@ class Cluster:
                 return [" ".join(part for part in item if part) for item in more]
             time.sleep(1)
 
+    def missing(self, resources: Iterable[Mapping[str, Any]]) -> list[str]:
+        """URNs of those objects of a state that are not there."""
+        gone: list[str] = []
+        for resource in resources:
+            if resource["type"].startswith("kubernetes:"):
+                try:
+                    self._api.get(resource["outputs"])
+                except NotFoundError:
+                    gone.append(resource["urn"])
+        return gone
+
     def _names(self) -> set[tuple[str, str, str, str]]:
         return {
             (item["apiVersion"], item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"])

@@ -56,9 +56,11 @@ CHANGES = (
 )
 """What the step `a setting changed` changes, where a stack has it."""
 _OWNER = "another-team"
+_OWNS = "falaj.ae/owner"
+"""The label of namespaces for what is a tag in AWS."""
 _CONTEXT = ("--context", CONTEXT)
 """The rehearsal's kubeconfig has one, whatever the stack calls its own."""
-_UNJUDGED = {"not asked": ["the policy pack: pass --policies"]}
+_UNJUDGED = {"not asked": ["the policy pack"]}
 
 
 def rehearse(
@@ -170,10 +172,6 @@ class _Rehearsal:
         """A destroy must be refused for what is protected, before anything is deleted."""
         held = self._engine.resources()
         protected = {resource["urn"]: resource for resource in held if resource.get("protect", False)}
-        if not protected and self._settings["substrate"]["kind"] == "kubernetes":
-            # The engine protects what holds data, and a site's stores are no part of the stack.
-            self._steps.say("destroy, refused: left out, since nothing of the stack is protected")
-            return
         outcome = self._engine.destroy(preview=True)
         self._steps.refused("destroy, refused", outcome.seconds)
         # Once it is refused the engine ends its providers, and says so of those that were still starting.
@@ -185,6 +183,7 @@ class _Rehearsal:
             wrong.append("no error names what is protected")
         known = set(leftovers.cloud(list(protected.values()), self._engine.environment))
         wrong += [f"{urn} is protected, and gone" for urn in leftovers.askable(protected.values()) if urn not in known]
+        wrong += [f"{urn} is protected, and gone" for urn in self._cluster.missing(protected.values())]
         still = {resource["urn"] for resource in self._engine.resources()}
         wrong += [f"{resource['urn']} is no longer in the state" for resource in held if resource["urn"] not in still]
         self._steps.check(wrong)
@@ -223,8 +222,10 @@ class _Rehearsal:
         name = "owner changed, protection lifted" if lift else "owner changed"
         outcome = self._steps.through(name, self._engine.up())
         wrong = [f"{urn}: {what}" for urn, what in outcome.done.items() if what != "update"]
+        if former is not None and not outcome.done:
+            wrong.append("nothing says who owns it")
         wrong += [
-            f"{resource['urn']} still has the tag of {former}"
+            f"{resource['urn']} still says that {former} owns it"
             for resource in self._engine.resources()
             if former is not None and _is_owned(resource, former)
         ]
@@ -250,11 +251,13 @@ def _section(settings: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]
 
 
 def _is_owned(resource: Mapping[str, Any], owner: str) -> bool:
-    """Whether the tag `owner` is this, in the state or in what AWS says of the resource."""
+    """Whether the tag or label `owner` is this, in the state or in what AWS says of the resource."""
     outputs = resource.get("outputs", {})
     said = (outputs.get(SEEN) or "") if retags(resource["type"]) else ""
     spelt = (f'"owner": "{owner}"', f'"Key": "owner", "Value": "{owner}"')
-    return outputs.get("tagsAll", {}).get("owner") == owner or any(text in said for text in spelt)
+    labels = (outputs.get("metadata") or {}).get("labels") or {}
+    marked = outputs.get("tagsAll", {}).get("owner") == owner or labels.get(_OWNS) == owner
+    return marked or any(text in said for text in spelt)
 
 
 def config_of(stack: str, root: Path) -> dict[str, Any]:

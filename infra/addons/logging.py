@@ -19,7 +19,7 @@ from infra.substrates.cluster import Access, Cluster, IdentitySpec, NamespaceSpe
 
 SHIPPER = NamespaceSpec(name="logging", security="privileged", callers=(MONITORING.name,))
 """Fluent Bit reads the node's log files, which belong to root."""
-LOKI = NamespaceSpec(name="loki", callers=(SHIPPER.name, MONITORING.name))
+LOKI = NamespaceSpec(name="loki", callers=(SHIPPER.name, MONITORING.name), data_class="logs")
 ACCOUNT = "fluent-bit"
 URL = "http://loki.loki.svc:3100"
 """Where Loki answers, for Fluent Bit and Grafana."""

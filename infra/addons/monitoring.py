@@ -23,7 +23,7 @@ from infra.substrates.cluster import (
     object_name,
 )
 
-NAMESPACE = NamespaceSpec(name="monitoring", callers=("keda", "opencost"))
+NAMESPACE = NamespaceSpec(name="monitoring", callers=("keda", "opencost"), data_class="platform")
 NODES = NamespaceSpec(name="node-exporter", security="privileged", callers=(NAMESPACE.name,))
 """Reading a node's own metrics takes its network and its files, which no other pod of the stack may have."""
 PROMETHEUS = "http://monitoring-prometheus.monitoring.svc:9090/prometheus"

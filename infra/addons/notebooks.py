@@ -88,7 +88,7 @@ def namespace(settings: Settings) -> NamespaceSpec:
         gpus=settings.quota.gpus,
         pods=settings.quota.pods + _OWN.pods,
     )
-    return NamespaceSpec(name=NAME, quota=quota, isolated=True)
+    return NamespaceSpec(name=NAME, quota=quota, isolated=True, data_class="curated")
 
 
 def sign_in(public: Public) -> Values:

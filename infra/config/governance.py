@@ -81,11 +81,11 @@ class Governance(Model):
     """What is not technical, and must be known before anything is created."""
 
     owner: TagValue
-    """The person or team that answers for the stack; a tag on everything."""
+    """The person or team that answers for the stack; a tag on everything, and a label of namespaces."""
     cost_centre: TagValue
-    """Who pays; a tag on everything."""
+    """Who pays; a tag on everything, and a label of namespaces."""
     purpose: TagValue = "machine-learning"
-    """What the data are processed for; a tag on everything."""
+    """What the data are processed for; a tag on everything, and a label of namespaces."""
     contacts: Contacts
     sensitive_data: bool = True
     """Whether data are sensitive personal data, or people are profiled."""
@@ -97,7 +97,10 @@ class Governance(Model):
     dpia: Dpia | None = None
     budget: Budget | None = None
     tags: Mapping[Name, TagValue] = {}
-    """Tags of one's own, beside owner, cost-centre, purpose, environment, data-class, retention and managed-by."""
+    """Tags of one's own, beside owner, cost-centre, purpose, environment, data-class, retention and managed-by.
+
+    Of namespaces they are labels `falaj.ae/<key>`, as the platform's are; annotations where no label can hold them.
+    """
 
     @model_validator(mode="after")
     def _someone_is_told(self) -> Self:

@@ -55,7 +55,7 @@ class StackConfig(Model):
     environment: Environment = "local"
     """What the stack is for. `production` asks for protection from deletion, backups and closed access."""
     protect: bool = False
-    """Whether what holds data is protected from deletion, by the engine and by the cloud."""
+    """Whether what holds data, namespaces with volumes too, is protected from deletion: by the engine and the cloud."""
     governance: Governance | None = None
     """Required on a cluster."""
     gateway: Gateway

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import pulumi
 
 from core.pins import Chart, Image, Manifest
+from infra.config.model import DataClass
 from infra.config.nodes import Role, Taint
 from infra.config.platform import Quota
 from infra.config.services import Size
@@ -19,6 +20,8 @@ from infra.substrates.base import SecretKey, Store
 
 TENANT = "falaj.ae/tenant"
 """Label of the namespaces with a quota: what runs in them is people's own, and not the platform's."""
+DATA_CLASS = "falaj.ae/data-class"
+"""Label of the namespaces that hold data: of which class."""
 
 USER = 10_001
 """Of the platform's image: no user of any node."""
@@ -40,6 +43,7 @@ class NamespaceSpec:
         quota: The most that its pods may request; None leaves it open, for the platform's own parts.
         container: What a container gets that asks for nothing, where there is a quota; None for little.
         isolated: Whether its own pods may not connect to each other either, but where a policy lets them.
+        data_class: Of what its pods keep in volumes of the cluster, which go with it; None where they keep nothing.
     """
 
     name: str
@@ -49,6 +53,7 @@ class NamespaceSpec:
     quota: Quota | None = None
     container: Size | None = None
     isolated: bool = False
+    data_class: DataClass | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,17 +28,17 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
         yield path, path.rpartition(".")[2], value
 
 
-def _level(resource: Resource, graph: Graph) -> str | None:
-    """The pod security level of the namespace that a chart is installed in."""
+def label_of_place(resource: Resource, graph: Graph, key: str) -> str | None:
+    """A label of the namespace that a chart is installed in."""
     space = resource.inputs.get("namespace")
     for one in graph.of("kubernetes:core/v1:Namespace"):
         if (one.inputs.get("metadata") or {}).get("name") == space:
-            return pods.label(one, "pod-security.kubernetes.io/enforce")
+            return pods.label(one, key)
     return None
 
 
 def _hardened(resource: Resource, graph: Graph) -> Faults:
-    if _level(resource, graph) == "privileged":
+    if label_of_place(resource, graph, "pod-security.kubernetes.io/enforce") == "privileged":
         return  # The namespace has an exception of its own, which says why.
     for path, key, value in _leaves(resource.inputs.get("values") or {}):
         if key in _NODE and value is True:

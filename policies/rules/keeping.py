@@ -6,12 +6,17 @@ from policies.conditions import at_least, both, in_production, is_true, not_true
 from policies.controls import BACKUP, CHANGE, ERASURE, RECORDS, RETENTION
 from policies.graph import Graph
 from policies.model import Faults, Resource, Rule, Severity
+from policies.pods import annotation, label
+from policies.rules.charts import CHART, label_of_place
 from policies.rules.evidence import PERSONAL
 
 _HIGH, _CRITICAL, _MEDIUM, _LOW = Severity.HIGH, Severity.CRITICAL, Severity.MEDIUM, Severity.LOW
 _BUCKET = "aws:s3/bucket:Bucket"
 _DATABASE = "aws:rds/instance:Instance"
 _CACHE = "aws:elasticache/replicationGroup:ReplicationGroup"
+_NAMESPACE = "kubernetes:core/v1:Namespace"
+_MARK = "falaj.ae/"
+"""Begins the labels of namespaces that say what tags say in AWS."""
 _HOLDS_DATA = (
     "aws:cloudtrail/trail:Trail",
     "aws:backup/vault:Vault",
@@ -22,6 +27,7 @@ _HOLDS_DATA = (
     "aws:opensearch/domain:Domain",
     _DATABASE,
     _BUCKET,
+    _NAMESPACE,
 )
 _TAGGED = (
     "aws:cloudwatch/logGroup:LogGroup",
@@ -32,8 +38,11 @@ _TAGGED = (
     _DATABASE,
     _BUCKET,
     "aws:secretsmanager/secret:Secret",
+    CHART,
 )
 _CLASSES = ("raw", "curated", "features", "artifacts", "inference-log", "audit", "logs", "platform")
+_STORAGE = ("storageClass", "storageClassName")
+"""Values of charts that name what their volumes are made by."""
 _LONGEST = 400
 """Days that a copy may be kept: a year, and a month to notice."""
 DEFAULT_TAGS = ("owner", "cost-centre", "purpose", "environment")
@@ -112,7 +121,12 @@ def _erasable(resource: Resource, graph: Graph) -> Faults:
             yield "it holds personal data under a lock, which an erasure must break"
 
 
-def _classified(resource: Resource, _graph: Graph) -> Faults:
+def _classified(resource: Resource, graph: Graph) -> Faults:
+    if resource.type == CHART:
+        keeps = any(path.rpartition(".")[2] in _STORAGE for path, _ in resource.texts())
+        if keeps and label_of_place(resource, graph, f"{_MARK}data-class") not in _CLASSES:
+            yield "it keeps data in volumes, and its namespace's label falaj.ae/data-class does not say which"
+        return
     tags = resource.inputs.get("tags") or {}
     if tags.get("data-class") not in _CLASSES:
         yield "its tag data-class does not say what it holds"
@@ -121,6 +135,13 @@ def _classified(resource: Resource, _graph: Graph) -> Faults:
 
 
 def _default_tags(resource: Resource, _graph: Graph) -> Faults:
+    if resource.type == _NAMESPACE:
+        # What no label can hold is an annotation.
+        marks = {key: label(resource, _MARK + key) or annotation(resource, _MARK + key) for key in DEFAULT_TAGS}
+        unmarked = [_MARK + key for key, value in marks.items() if not value]
+        if unmarked:
+            yield f"it has no label {', '.join(unmarked)}"
+        return
     tags = (resource.inputs.get("defaultTags") or {}).get("tags") or {}
     missing = [key for key in DEFAULT_TAGS if not tags.get(key)]
     if missing:
@@ -172,6 +193,8 @@ def _vault_copies(resource: Resource, graph: Graph) -> Faults:
 
 
 def _protected(resource: Resource, _graph: Graph) -> Faults:
+    if resource.type == _NAMESPACE and not label(resource, f"{_MARK}data-class"):
+        return
     if resource.options.get("protect") is not True:
         yield "the engine would delete it: it is not protected"
 
@@ -184,7 +207,7 @@ def _snapshot(resource: Resource, _graph: Graph) -> Faults:
 
 
 def _schedules(_resource: Resource, graph: Graph) -> Faults:
-    charts = [one for one in graph.of("kubernetes:helm.sh/v4:Chart") if _velero(one) and one.has("values.schedules")]
+    charts = [one for one in graph.of(CHART) if _velero(one) and one.has("values.schedules")]
     if not graph.of("kubernetes:velero.io/v1:Schedule") and not charts:
         yield "nothing copies the cluster's objects and volumes, so that no other cluster could take over"
 
@@ -194,7 +217,7 @@ def _velero(chart: Resource) -> bool:
 
 
 def _velero_end(resource: Resource, _graph: Graph) -> Faults:
-    if resource.type == "kubernetes:helm.sh/v4:Chart":
+    if resource.type == CHART:
         for name, schedule in (resource.value("values.schedules", {}) if _velero(resource) else {}).items():
             if not (schedule.get("template") or {}).get("ttl"):
                 yield f"{name}: its copies are kept for Velero's default, which no one chose"
@@ -291,7 +314,8 @@ RULES: tuple[Rule, ...] = (
         severity=_MEDIUM,
         types=_TAGGED,
         why="Keys, retention and rights follow from the class of data.",
-        remedy="Give it account.tags(data_class) in infra/substrates/aws.",
+        remedy="Give it account.tags(data_class) in infra/substrates/aws, or a chart's namespace a data_class "
+        "in infra/addons.",
         controls=RECORDS,
         judge=_classified,
     ),
@@ -299,7 +323,7 @@ RULES: tuple[Rule, ...] = (
         id="owner-tags",
         title="Everything says who answers for it, who pays, and its purpose",
         severity=_MEDIUM,
-        types=("pulumi:providers:aws",),
+        types=("pulumi:providers:aws", _NAMESPACE),
         why="What belongs to no one is looked after by no one.",
         remedy="Set governance.owner, cost_centre and purpose in stacks/Pulumi.<stack>.yaml.",
         controls=(*RECORDS, "iso-8.6"),
@@ -459,7 +483,7 @@ RULES: tuple[Rule, ...] = (
         types=(
             "kubernetes:velero.io/v1:BackupStorageLocation",
             "kubernetes:velero.io/v1:Schedule",
-            "kubernetes:helm.sh/v4:Chart",
+            CHART,
         ),
         why="Copies are data, with a retention of their own.",
         remedy="Set cluster_backup.keep_days in stacks/Pulumi.<stack>.yaml.",

@@ -82,3 +82,31 @@ def test_types_of_aws_exist_in_its_provider() -> None:
         if not any(one == kind or (kind[-1] == "*" and one.startswith(kind[:-1])) for one in known)
     )
     assert missing == []
+
+
+def _site(labels: dict[str, str], options: dict[str, bool]) -> list[dict[str, Any]]:
+    """A namespace, and a chart in it that keeps data in a volume."""
+    storage = {"grafana": {"persistence": {"storageClassName": "encrypted"}}}
+    metadata = {"name": "monitoring", "labels": labels}
+    return [
+        {"$type": "k8s/core/v1:Namespace", "$name": "monitoring", "$options": options, "metadata": metadata},
+        {"$type": "k8s/helm.sh/v4:Chart", "$name": "chart", "namespace": "monitoring", "values": storage},
+    ]
+
+
+def test_namespaces_say_what_tags_say() -> None:
+    whose = {f"falaj.ae/{key}": "a" for key in ("owner", "cost-centre", "purpose", "environment")}
+    holds = {"falaj.ae/data-class": "platform"}
+    sound, bare = _site({**whose, **holds}, {"protect": True}), _site({"falaj.ae/owner": "a"}, {})
+    open_to_all = _site(holds, {})
+
+    def said(rule: str, described: list[dict[str, Any]]) -> list[str]:
+        return [text for one in judged(BY_ID[rule], described, SECTION) for text in one.messages]
+
+    assert [text for rule in ("owner-tags", "data-classified", "protected") for text in said(rule, sound)] == []
+    assert said("owner-tags", bare) == ["it has no label falaj.ae/cost-centre, falaj.ae/purpose, falaj.ae/environment"]
+    assert said("data-classified", bare) == [
+        "it keeps data in volumes, and its namespace's label falaj.ae/data-class does not say which"
+    ]
+    assert said("protected", bare) == []
+    assert said("protected", open_to_all) == ["the engine would delete it: it is not protected"]

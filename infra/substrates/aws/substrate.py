@@ -348,6 +348,8 @@ class AwsCluster(pulumi.ComponentResource):
             control_plane=[*self.network.cidrs["private"].values(), aws.cluster.service_cidr],
             load_balancer=annotations(internal=internal),
             health_checks=list(self.network.cidrs["private" if internal else "public"].values()),
+            tags=settings.tags(),
+            protect=settings.protect,
         )
         scrape = settings.prometheus.scrape_seconds if settings.prometheus else None
         return KubernetesSubstrate("kubernetes", world, settings.gateway, scrape, self._within)

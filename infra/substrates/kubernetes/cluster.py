@@ -47,6 +47,8 @@ def site_cluster(settings: StackConfig, site: Kubernetes) -> KubernetesSubstrate
         control_plane=site.control_plane,
         load_balancer=site.load_balancer,
         installed=site.installed,
+        tags=settings.tags(),
+        protect=settings.protect,
     )
     scrape = settings.prometheus.scrape_seconds if settings.prometheus else None
     return KubernetesSubstrate("kubernetes", world, settings.gateway, scrape, ResourceOptions(parent=connection))

@@ -1,6 +1,7 @@
-"""Namespaces, each with all that belongs to one: denied traffic, a pod security level, a quota."""
+"""Namespaces, each with all that belongs to one: denied traffic, a pod security level, a quota, whose it is."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pulumi
@@ -11,12 +12,16 @@ from core.errors import ConfigError
 from infra.config.nodes import GPU_RESOURCE
 from infra.config.platform import Quota
 from infra.config.services import Size
-from infra.substrates.cluster import TENANT, NamespaceSpec
+from infra.substrates.cluster import DATA_CLASS, TENANT, NamespaceSpec
 from infra.substrates.kubernetes import policies
 from infra.substrates.kubernetes.objects import Objects
 
 PLATFORM = NamespaceSpec(name="falaj")
 """Where our own services and the gateway's objects live."""
+_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+"""What Kubernetes takes as a label's value."""
+_MANAGER = "managed-by"
+"""The tag for which Kubernetes has a label of its own."""
 
 
 class Namespaces:
@@ -25,10 +30,24 @@ class Namespaces:
     Args:
         owner: The component that they belong to.
         control_plane: Networks that the API servers call webhooks from.
+        tags: The stack's: labels of each namespace, or annotations where Kubernetes takes them as no label.
+        protect: Whether the engine keeps those that hold data.
     """
 
-    def __init__(self, objects: Objects, owner: pulumi.Resource, control_plane: Sequence[pulumi.Input[str]]) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        owner: pulumi.Resource,
+        control_plane: Sequence[pulumi.Input[str]],
+        tags: Mapping[str, str],
+        *,
+        protect: bool,
+    ) -> None:
         self._objects, self._owner, self._control_plane = objects, owner, control_plane
+        self._protect = protect
+        ours = {f"falaj.ae/{key}": value for key, value in tags.items() if key != _MANAGER}
+        self._labels = {key: value for key, value in ours.items() if _LABEL.fullmatch(value)}
+        self._annotations = {key: value for key, value in ours.items() if key not in self._labels}
         self._made = dict[str, tuple[NamespaceSpec, Namespace]]()
 
     def known(self, name: str) -> tuple[NamespaceSpec, Namespace]:
@@ -49,11 +68,18 @@ class Namespaces:
                 raise ConfigError(f"namespace {spec.name} is asked for with two specifications: use one of them")
             return made
         level = {f"pod-security.kubernetes.io/{mode}": spec.security for mode in ("enforce", "audit", "warn")}
-        whose = {"app.kubernetes.io/managed-by": "falaj"} | ({TENANT: "true"} if spec.quota is not None else {})
+        whose = {f"app.kubernetes.io/{_MANAGER}": "falaj"} | ({TENANT: "true"} if spec.quota is not None else {})
+        holds = {DATA_CLASS: spec.data_class} if spec.data_class is not None else {}
         made = Namespace(
             spec.name,
-            metadata=ObjectMetaArgs(name=spec.name, labels={**level, **whose}),
-            opts=self._objects.options(self._owner, self._objects.part("foundation")),
+            metadata=ObjectMetaArgs(
+                name=spec.name,
+                labels={**level, **whose, **self._labels, **holds},
+                annotations=self._annotations or None,
+            ),
+            opts=self._objects.options(
+                self._owner, self._objects.part("foundation"), protect=self._protect and bool(holds)
+            ),
         )
         self._made[spec.name] = (spec, made)
         self._close(spec, made)

@@ -39,9 +39,11 @@ class Objects:
         """What a part provides; empty where it was not provided, or the site runs it."""
         return list(self._parts.get(name, ()))
 
-    def options(self, parent: pulumi.Resource, needs: Sequence[pulumi.Resource] = ()) -> ResourceOptions:
-        """Options of an object below `parent` that comes after `needs`."""
-        return ResourceOptions(parent=parent, provider=self.provider, depends_on=list(needs) or None)
+    def options(
+        self, parent: pulumi.Resource, needs: Sequence[pulumi.Resource] = (), *, protect: bool = False
+    ) -> ResourceOptions:
+        """Options of an object below `parent` that comes after `needs`; what protects the parent is not for it."""
+        return ResourceOptions(parent=parent, provider=self.provider, depends_on=list(needs) or None, protect=protect)
 
     def custom(
         self,

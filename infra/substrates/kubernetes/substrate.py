@@ -1,7 +1,7 @@
 """A Kubernetes cluster as a substrate: services become workloads of it, stores and identities come from outside."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pulumi
@@ -67,6 +67,8 @@ class World:
         load_balancer: Annotations of the gateway's Service.
         health_checks: Networks that the load balancer looks after the gateway from, where it has addresses of its own.
         vendor: Folder of vendored charts and manifests.
+        tags: Of everything in the stack.
+        protect: Whether the engine deletes nothing that holds data.
     """
 
     name: pulumi.Input[str]
@@ -85,6 +87,8 @@ class World:
     secret_access: Callable[[str], pulumi.Resource] | None = None
     installed: Sequence[str] = ()
     vendor: str = "vendor"
+    tags: Mapping[str, str] = field(default_factory=dict)
+    protect: bool = False
 
 
 class KubernetesSubstrate(pulumi.ComponentResource):
@@ -102,7 +106,7 @@ class KubernetesSubstrate(pulumi.ComponentResource):
         self._world = world
         self._scrape_seconds = scrape_seconds
         self._objects = Objects(world.provider)
-        self._namespaces = Namespaces(self._objects, self, world.control_plane)
+        self._namespaces = Namespaces(self._objects, self, world.control_plane, world.tags, protect=world.protect)
         self._secrets = Secrets(self._objects, self._namespaces, self, world.secret_provider, world.secret_access)
         self._entrance = Entrance(self._objects, self._namespaces, self._secrets, settings)
         self._workloads = dict[str, Workload]()
