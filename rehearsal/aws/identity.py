@@ -24,14 +24,13 @@ KINDS = {
     ),
     "aws:iam/rolePolicy:RolePolicy": Kind(
         service="iam",
-        create=Step(operation="PutRolePolicy", template={"PolicyName": "{autoname}"}, takes=None),
-        identifier="{role}:{autoname}",
-        renames={"role": "RoleName", "policy": "PolicyDocument"},
+        create=Step(operation="PutRolePolicy", takes=None),
+        identifier="{role}:{name}",
+        renames={"role": "RoleName", "name": "PolicyName", "policy": "PolicyDocument"},
         update=[
             Step(operation="PutRolePolicy", template={"RoleName": "{role}", "PolicyName": "{name}"}, takes=["policy"])
         ],
-        replaced=["role"],
-        outputs={"name": "{autoname}"},
+        replaced=["role", "name"],
         read=Read(
             operation="GetRolePolicy", template={"RoleName": "{role}", "PolicyName": "{name}"}, path="PolicyDocument"
         ),

@@ -35,6 +35,10 @@ def _dimensions(properties: dict[str, Any]) -> None:
     properties["dimensions"] = [{"name": key, "value": value} for key, value in dimensions.items()]
 
 
+def _one_target(properties: dict[str, Any]) -> None:
+    properties["targets"] = [{"id": properties["targetId"], "arn": properties.pop("arn")}]
+
+
 _TOPIC = {"TopicArn": "{id}"}
 KINDS = {
     "aws:cloudwatch/logGroup:LogGroup": Kind(
@@ -106,12 +110,12 @@ KINDS = {
     ),
     "aws:cloudwatch/eventTarget:EventTarget": Kind(
         service="events",
-        create=Step(
-            operation="PutTargets", template={"Rule": "{rule}", "Targets": [{"Id": "{autoname}", "Arn": "{arn}"}]}
-        ),
-        identifier="{rule}-{autoname}",
-        replaced=["rule", "arn"],
-        outputs={"targetId": "{autoname}"},
+        create=Step(operation="PutTargets", takes=None),
+        identifier="{rule}-{targetId}",
+        ignored=["targetId"],
+        prepare=_one_target,
+        update=[Step(operation="PutTargets", template={"Rule": "{rule}"}, takes=["targets"])],
+        replaced=["rule", "targetId"],
         read=Read(operation="ListTargetsByRule", template={"Rule": "{rule}"}, path="Targets[?Id=='{targetId}']|[0]"),
         delete=[Step(operation="RemoveTargets", template={"Rule": "{rule}", "Ids": ["{targetId}"]})],
     ),

@@ -1,5 +1,6 @@
 """The provider `aws` against moto's server: made, looked at, altered by hand, repaired, deleted."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,6 +82,28 @@ def test_a_network_and_a_range_that_overlaps(provider: AwsProvider) -> None:
     assert provider.difference(_SUBNET, inputs, subnet.outputs, inputs | {"cidrBlock": "10.9.3.0/24"}).replaced == {
         "cidrBlock"
     }
+
+
+def test_what_has_a_name_of_ours_is_there_once_though_it_was_made_twice(provider: AwsProvider, address: str) -> None:
+    rule = {"name": "findings", "eventPattern": '{"source": ["aws.guardduty"]}'}
+    provider.create("aws:cloudwatch/eventRule:EventRule", "findings", rule)
+    kind = "aws:cloudwatch/eventTarget:EventTarget"
+    inputs = {"rule": "findings", "targetId": "topic", "arn": f"arn:aws:sns:me-central-1:{ACCOUNT}:one"}
+    made = [provider.create(kind, "findings", inputs) for _ in range(2)]
+    other = inputs | {"arn": f"arn:aws:sns:me-central-1:{ACCOUNT}:two"}
+    assert provider.difference(kind, inputs, made[1].outputs, other).replaced == set()
+    provider.update(kind, made[1].id, inputs, made[1].outputs, other)
+    events = boto3.client("events", region_name="me-central-1")
+    assert [one["Arn"] for one in events.list_targets_by_rule(Rule="findings")["Targets"]] == [other["arn"]]
+    trusted = {"Effect": "Allow", "Principal": {"Service": "eks.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    role = {"name": "one", "assumeRolePolicy": json.dumps({"Version": "2012-10-17", "Statement": [trusted]})}
+    provider.create("aws:iam/role:Role", "one", role)
+    allowed = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    rights = {"role": "one", "name": "rights", "policy": json.dumps({"Version": "2012-10-17", "Statement": [allowed]})}
+    assert {provider.create("aws:iam/rolePolicy:RolePolicy", "one", rights).id for _ in range(2)} == {"one:rights"}
+    assert boto3.client("iam", region_name="me-central-1").list_role_policies(RoleName="one")["PolicyNames"] == [
+        "rights"
+    ]
 
 
 def test_what_was_altered_by_hand_is_found_and_repaired(provider: AwsProvider, address: str) -> None:

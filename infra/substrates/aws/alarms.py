@@ -108,7 +108,7 @@ class Alarms(pulumi.ComponentResource):
                 event_pattern=pulumi.Output.json_dumps(pattern),
                 opts=self._opts,
             )
-            cloudwatch.EventTarget(name, rule=rule.name, arn=self.security.arn, opts=self._opts)
+            cloudwatch.EventTarget(name, rule=rule.name, target_id="topic", arn=self.security.arn, opts=self._opts)
 
     def _alarm(self, name: str, alarm: Alarm) -> None:
         cloudwatch.MetricAlarm(

@@ -106,6 +106,7 @@ class Audit(pulumi.ComponentResource):
         )
         writes = iam.RolePolicy(
             "config",
+            name="config",
             role=role.name,
             policy=policy(
                 [

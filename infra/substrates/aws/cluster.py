@@ -264,7 +264,7 @@ class Eks(pulumi.ComponentResource):
                 {"Effect": "Allow", "Action": list(_DISK_ACTIONS), "Resource": key},
                 {"Effect": "Allow", "Action": ["kms:CreateGrant"], "Resource": key, "Condition": grants},
             ]
-            iam.RolePolicy(addon, role=role.name, policy=policy(statements), opts=self._opts)
+            iam.RolePolicy(addon, name="disks", role=role.name, policy=policy(statements), opts=self._opts)
         return eks.AddonPodIdentityAssociationArgs(role_arn=role.arn, service_account=service_account)
 
 

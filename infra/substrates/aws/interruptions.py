@@ -65,7 +65,9 @@ class Interruptions(pulumi.ComponentResource):
                 event_pattern=pulumi.Output.json_dumps({"source": [source], "detail-type": [kind]}),
                 opts=options,
             )
-            target = cloudwatch.EventTarget(f"interruption-{key}", rule=rule.name, arn=self.queue.arn, opts=options)
+            target = cloudwatch.EventTarget(
+                f"interruption-{key}", rule=rule.name, target_id="queue", arn=self.queue.arn, opts=options
+            )
             ready.append(target)
         self.ready = ready
         self.register_outputs({"queue": self.queue.name})

@@ -218,6 +218,7 @@ class Network(pulumi.ComponentResource):
         resource = account.arn("logs", f"log-group:/{account.prefix}/flow-logs:*")
         allowed = iam.RolePolicy(
             "flow-logs",
+            name="flow-logs",
             role=role.name,
             policy=policy([{"Effect": "Allow", "Action": actions, "Resource": resource}]),
             opts=self._opts,

@@ -48,7 +48,7 @@ def pod_role(
         assume_role_policy=pod_trust(namespace, service_account, account),
         opts=options,
     )
-    allowed = iam.RolePolicy(name, role=role.name, policy=policy(statements), opts=options)
+    allowed = iam.RolePolicy(name, name="rights", role=role.name, policy=policy(statements), opts=options)
     association = eks.PodIdentityAssociation(
         name,
         cluster_name=cluster,
@@ -61,9 +61,13 @@ def pod_role(
 
 
 def role_name(account: Account, namespace: str, service_account: str) -> str:
-    """Name of a service account's role, cut to what IAM takes and still its own."""
-    name = f"{account.prefix}-{namespace}-{service_account}"
-    if len(name) <= _ROLE_LENGTH:
+    """Name of a service account's role."""
+    return fitted(f"{account.prefix}-{namespace}-{service_account}", _ROLE_LENGTH)
+
+
+def fitted(name: str, length: int) -> str:
+    """A name of at most so many characters, and still of its own."""
+    if len(name) <= length:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{name[: _ROLE_LENGTH - 9]}-{digest}"
+    return f"{name[: length - 9]}-{digest}"

@@ -92,6 +92,7 @@ class Registry(pulumi.ComponentResource):
         uses = ["kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"]
         allowed = iam.RolePolicy(
             "registry",
+            name="registry",
             role=role.name,
             policy=policy(
                 [

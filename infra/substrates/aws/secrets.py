@@ -9,11 +9,12 @@ from pulumi_aws import iam, secretsmanager
 
 from infra.config.model import DataClass
 from infra.substrates.aws.account import Account, policy
-from infra.substrates.aws.pods import pod_role
+from infra.substrates.aws.pods import fitted, pod_role
 from infra.substrates.base import PSEUDONYM_KEY
 
 OPERATOR = "external-secrets"
 """Namespace and service account of the controller of External Secrets."""
+_POLICY_LENGTH = 128
 _SUFFIX = "-??????"
 """Secrets Manager ends the ARN of each secret with six characters of its own."""
 
@@ -89,6 +90,11 @@ class Secrets(pulumi.ComponentResource):
                 "Resource": [self._account.arn("secretsmanager", f"secret:{secret}{_SUFFIX}")],
             }
             self._granted[secret] = iam.RolePolicy(
-                secret, role=self._role.name, policy=policy([statement]), opts=ResourceOptions(parent=self)
+                secret,
+                # IAM takes no slash, and a secret has no plus.
+                name=fitted(f"secret+{secret.replace('/', '+')}", _POLICY_LENGTH),
+                role=self._role.name,
+                policy=policy([statement]),
+                opts=ResourceOptions(parent=self),
             )
         return self._granted[secret]
