@@ -16,6 +16,8 @@ _LEAST_DAYS = {"STANDARD_IA": 30, "ONEZONE_IA": 30}
 """Before objects may move to a class (Amazon S3 User Guide, lifecycle transitions)."""
 _COLD_DAYS = 90
 """That a backup stays in cold storage at the least (AWS Backup, lifecycle)."""
+_SEARCH_LOGS = ("logs:PutLogEvents", "logs:PutLogEventsBatch", "logs:CreateLogStream")
+"""What OpenSearch wants of its log groups (Amazon OpenSearch Service Developer Guide, slow logs)."""
 _MASTERS = frozenset({"admin", "administrator", "postgres", "rdsadmin", "root", "system", "user"})
 """Names that RDS or an engine keeps for itself."""
 _LENGTHS = {
@@ -139,7 +141,11 @@ def _clusters(objects: Objects) -> Iterator[str]:
             yield f"{_told(domain)} has {found['instanceCount']} nodes in {zones} zones: have a multiple of these"
         logs = objects.named("aws:cloudwatch/logResourcePolicy:LogResourcePolicy")
         name = domain.inputs["domainName"]
-        let_in = any(re.search(rf"domain/({re.escape(name)}|\*)\"", one.inputs["policyDocument"]) for one in logs)
+        let_in = any(
+            re.search(rf"domain/({re.escape(name)}|\*)\"", one.inputs["policyDocument"])
+            and all(f'"{right}"' in one.inputs["policyDocument"] for right in _SEARCH_LOGS)
+            for one in logs
+        )
         if domain.inputs.get("logPublishingOptions") and not let_in:
             yield f"{_told(domain)} writes logs, and no policy of CloudWatch lets it: add a LogResourcePolicy"
     versions = {

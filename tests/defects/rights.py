@@ -211,6 +211,18 @@ SERVICES = [
         ),
     ),
     Defect(
+        "search-logs-one-by-one",
+        "OpenSearch may write its log line by line, and wants to write many",
+        PROD,
+        text(
+            "cloudwatch/logResourcePolicy:LogResourcePolicy",
+            "search",
+            "policyDocument",
+            '"logs:PutLogEventsBatch", ',
+            "",
+        ),
+    ),
+    Defect(
         "backup-without-rights",
         "A backup whose role may not copy",
         PROD,

@@ -201,12 +201,15 @@ def domain_policy(account: Account, domain: str) -> list[dict[str, Any]]:
 
 
 def log_policy(account: Account, domain: str) -> list[dict[str, Any]]:
-    """The domain may write its logs."""
+    """The domain may write its logs: with less, AWS refuses the domain.
+
+    https://docs.aws.amazon.com/opensearch-service/latest/developerguide/createdomain-configure-slow-logs.html
+    """
     return [
         {
             "Effect": "Allow",
             "Principal": {"Service": "es.amazonaws.com"},
-            "Action": ["logs:PutLogEvents", "logs:CreateLogStream"],
+            "Action": ["logs:PutLogEvents", "logs:PutLogEventsBatch", "logs:CreateLogStream"],
             "Resource": account.arn("logs", f"log-group:/{account.prefix}/search/*"),
             "Condition": {"StringEquals": {"aws:SourceAccount": account.id}, "ArnLike": {"aws:SourceArn": domain}},
         }
