@@ -21,7 +21,8 @@ class Policies:
         # What cannot be known before anything is there, the engine may know by the end; what charts are given, it
         # never knows.
         found = {each for each in outcome.findings if each.rule != _NOT_KNOWN}
-        unknown = {tuple(each.text.split(": ", 2)[:2]) for each in outcome.findings if each.rule == _NOT_KNOWN}
+        told = [each.text.split(": ", 2) for each in outcome.findings if each.rule == _NOT_KNOWN]
+        unknown = {(rule, resource) for rules, resource, _ in told for rule in rules.split(", ")}
         expected = {each for each in self.expected if (each.rule, each.text.partition(": ")[0]) not in unknown}
         alone = [f"the pack alone: {each.rule}: {each.text}" for each in sorted(found - set(self.expected))]
         return alone + [f"`falaj check` alone: {each.rule}: {each.text}" for each in sorted(expected - found)]

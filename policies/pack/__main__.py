@@ -129,9 +129,13 @@ def _advisory(stack: _Stack) -> StackValidationPolicy:
 
 def _not_known(stack: _Stack) -> StackValidationPolicy:
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
+        # Of what charts are given nothing is known, and every rule about charts says so.
+        rules: dict[tuple[str, str], list[str]] = {}
         for one in stack.outcome(args).of(Status.UNKNOWN):
-            text = "; ".join(one.messages)
-            report(f"{one.rule.id}: {one.resource.type}::{one.resource.name}: {text}", one.resource.urn)
+            words = f"{one.resource.type}::{one.resource.name}: {'; '.join(one.messages)}"
+            rules.setdefault((one.resource.urn, words), []).append(one.rule.id)
+        for (urn, words), found in rules.items():
+            report(f"{', '.join(found)}: {words}", urn)
 
     return StackValidationPolicy(
         name="not-known",

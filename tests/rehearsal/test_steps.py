@@ -49,7 +49,7 @@ def test_repaired_is_what_was_altered_and_nothing_else() -> None:
 
 def test_the_pack_and_the_check_find_the_same() -> None:
     both, pack, check = Finding("s3-versions", "a: b"), Finding("rds-private", "c: d"), Finding("kms-rotation", "e: f")
-    outcome = _outcome({}, findings={both, pack, Finding("not-known", "g: h")})
+    outcome = _outcome({}, findings={both, pack, Finding("not-known", "g: h: i")})
     assert Policies(pack=Path(), expected={both, pack}).differences(outcome) == []
     assert Policies(pack=Path(), expected={both, check}).differences(outcome) == [
         "the pack alone: rds-private: c: d",
@@ -58,7 +58,7 @@ def test_the_pack_and_the_check_find_the_same() -> None:
 
 
 def test_what_the_pack_cannot_know_the_check_alone_may_find() -> None:
-    outcome = _outcome({}, findings={Finding("not-known", "chart-exact: a::b: no policy is told: ask the check")})
+    outcome = _outcome({}, findings={Finding("not-known", "chart-exact, chart-images: a::b: no one is told: ask")})
     unseen, other = (
         Finding("chart-exact", "a::b: it is not. Pin it."),
         Finding("chart-exact", "a::c: it is not. Pin it."),
