@@ -22,6 +22,8 @@ from core.errors import FalajError
 from rehearsal.notes import FOLDER
 from tools.engine import engine_environment
 
+AT_THE_END = "PULUMI_SKIP_CHECKPOINTS"
+"""Of the engine's environment: it writes its state once, at its end."""
 _PLUGINS = {
     "aws": "rehearsal.aws.provider",
     "kubernetes": "rehearsal.kubernetes.provider",
@@ -101,7 +103,7 @@ class Engine:
             # The engine writes the whole state after each resource, which takes most of the time where definitions
             # of charts are in it; a rehearsal that is cut off begins anew.
             "PULUMI_EXPERIMENTAL": "true",
-            "PULUMI_SKIP_CHECKPOINTS": "true",
+            AT_THE_END: "true",
             "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS": "true",
             # Without it the engine writes no log of events.
             "PULUMI_DEBUG_COMMANDS": "true",

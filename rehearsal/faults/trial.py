@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from rehearsal import leftovers
-from rehearsal.engine import Engine, EngineError, Outcome
+from rehearsal.engine import AT_THE_END, Engine, EngineError, Outcome
 from rehearsal.faults import aws, kubernetes, proxy, strays
 from rehearsal.faults.proxy import Certificate, Proxy, Rule
 from rehearsal.kubernetes.api import Api
@@ -56,7 +56,7 @@ class Trial:
         self.aws, self.kubernetes = proxies
         self.api = api
         # A killed engine leaves behind what it wrote.
-        del engine.environment["PULUMI_SKIP_CHECKPOINTS"]
+        del engine.environment[AT_THE_END]
         engine.environment["AWS_MAX_ATTEMPTS"] = _ATTEMPTS
         self.is_up = False
         engine.configure(config)
@@ -68,9 +68,19 @@ class Trial:
 
     def up(self, name: str, *, refresh: bool = False) -> Outcome:
         """Bring the stack up, which must succeed."""
-        outcome = self.steps.through(name, self.engine.up(refresh=refresh))
+        with self._to_its_end():
+            outcome = self.steps.through(name, self.engine.up(refresh=refresh))
         self.is_up = True
         return outcome
+
+    @contextmanager
+    def _to_its_end(self) -> Iterator[None]:
+        """An engine that nothing happens to need not write its state after each resource."""
+        self.engine.environment[AT_THE_END] = "true"
+        try:
+            yield
+        finally:
+            del self.engine.environment[AT_THE_END]
 
     def failing(self, name: str, parts: Mapping[str, Rule]) -> None:
         """Bring the stack up with some of its calls refused, which must fail, and say what and why.
@@ -146,7 +156,8 @@ class Trial:
     def down(self) -> None:
         """Destroy the stack, which must leave nothing."""
         held = self.engine.resources()
-        self.steps.through("destroy", self.engine.destroy())
+        with self._to_its_end():
+            self.steps.through("destroy", self.engine.destroy())
         left = leftovers.cloud(held, self.engine.environment) if self.on_aws else []
         self.steps.check([f"{item} is left" for item in [*left, *self.cluster.found()]])
         self.is_up = False
