@@ -97,7 +97,8 @@ class Governance(Model):
     dpia: Dpia | None = None
     budget: Budget | None = None
     tags: Mapping[Name, TagValue] = {}
-    """Tags of one's own, beside owner, cost-centre, purpose, environment, data-class, retention and managed-by.
+    """Tags of one's own, with other keys than owner, cost-centre, purpose, environment, data-class, retention,
+    managed-by and tenant.
 
     Of namespaces they are labels `falaj.ae/<key>`, as the platform's are; annotations where no label can hold them.
     """
@@ -120,5 +121,5 @@ class Governance(Model):
         return self
 
 
-TAGS = frozenset({"owner", "cost-centre", "purpose", "environment", "data-class", "retention", "managed-by"})
-"""Keys of the tags that the platform sets."""
+TAGS = frozenset({"owner", "cost-centre", "purpose", "environment", "data-class", "retention", "managed-by", "tenant"})
+"""Keys of the tags that the platform sets, and of a label of its own."""

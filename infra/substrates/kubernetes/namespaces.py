@@ -74,7 +74,7 @@ class Namespaces:
             spec.name,
             metadata=ObjectMetaArgs(
                 name=spec.name,
-                labels={**level, **whose, **self._labels, **holds},
+                labels={**self._labels, **level, **whose, **holds},
                 annotations=self._annotations or None,
             ),
             opts=self._objects.options(
