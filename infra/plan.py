@@ -468,29 +468,43 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 def _symbols(kind: str, handle: str) -> dict[str, Any]:
     """Symbols for the properties that the class of `kind` declares."""
+    return {name: _placed(value, handle) for name, value in _places(kind).items()}
+
+
+def _placed(value: Any, handle: str) -> Any:
+    if isinstance(value, str):
+        return f"<{handle}.{value}>"
+    if isinstance(value, dict):
+        return {name: _placed(part, handle) for name, part in value.items()}
+    return [_placed(item, handle) for item in value]
+
+
+@functools.cache
+def _places(kind: str) -> dict[str, Any]:
+    """Of each property that the class of `kind` declares, the places of its texts."""
     declared = _declared(kind)
     if declared is None:
         return {}
-    found = {name: _symbol(hint, f"{handle}.{name}", _DEPTH) for name, hint in _types.resource_types(declared).items()}
+    found = {name: _place(hint, name, _DEPTH) for name, hint in _types.resource_types(declared).items()}
     return {name: value for name, value in found.items() if value is not None and name not in ("id", "urn")}
 
 
-def _symbol(hint: Any, place: str, depth: int) -> Any:
-    """What stands for a value of type `hint`; None where no text can."""
+def _place(hint: Any, place: str, depth: int) -> Any:
+    """The places of texts in a value of type `hint`; None where there can be none."""
     hint = _types.unwrap_type(hint)
     if hint is str:
-        return f"<{place}>"
+        return place
     if depth == 0:
         return None
     if typing.get_origin(hint) is not None:
         arguments = typing.get_args(hint)
         if len(arguments) == 1:
-            item = _symbol(arguments[0], f"{place}[0]", depth - 1)
+            item = _place(arguments[0], f"{place}[0]", depth - 1)
             return None if item is None else [item]
         return None
     if isinstance(hint, type) and _types.is_output_type(hint):
         parts = {
-            name: _symbol(part, f"{place}.{name}", depth - 1) for name, part in _types.output_type_types(hint).items()
+            name: _place(part, f"{place}.{name}", depth - 1) for name, part in _types.output_type_types(hint).items()
         }
         return {name: value for name, value in parts.items() if value is not None}
     return None

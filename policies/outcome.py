@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from core.errors import ConfigError
@@ -31,8 +32,11 @@ class Outcome:
 
     def of(self, *statuses: Status) -> list[Judgement]:
         """Judgements with one of the statuses, the gravest first."""
-        found = [one for one in self.judgements if one.status in statuses]
-        return sorted(found, key=lambda one: (-one.rule.severity.order, one.rule.id, one.resource.urn))
+        return [one for one in self._by_gravity if one.status in statuses]
+
+    @cached_property
+    def _by_gravity(self) -> list[Judgement]:
+        return sorted(self.judgements, key=lambda one: (-one.rule.severity.order, one.rule.id, one.resource.urn))
 
     def level(self, judgement: Judgement) -> str:
         """Whether a fault fails the check (`mandatory`), or is reported alone (`advisory`)."""

@@ -1,9 +1,10 @@
 """OSCAL assessment results, which tools of auditors read."""
 
 import functools
-import json
 import uuid
 from typing import Any
+
+import orjson
 
 from policies.engine import Status
 from policies.outcome import Outcome
@@ -53,7 +54,7 @@ def oscal(outcome: Outcome) -> str:
             "results": [result],
         }
     }
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 @functools.lru_cache(maxsize=1 << 14)

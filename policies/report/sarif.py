@@ -1,8 +1,9 @@
 """SARIF 2.1.0, which code hosts show beside the code."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
+
+import orjson
 
 from policies.engine import Judgement, Status
 from policies.model import Rule, Severity
@@ -26,7 +27,7 @@ def sarif(outcomes: Sequence[Outcome]) -> str:
     ]
     driver = {"name": "falaj", "rules": [_rule(rule) for rule in rules]}
     document = {"$schema": SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
