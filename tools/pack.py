@@ -38,7 +38,7 @@ def pack(say: Callable[[str], None]) -> Path:
     )
     if done.returncode != 0:
         raise ConfigError(
-            "the policy pack has no environment: "
-            f"`uv sync --frozen --project policies/pack` failed: {done.stderr.strip()}"
+            "the policy pack has no environment, since `uv sync --frozen --project policies/pack` failed: let uv reach "
+            f"PyPI or a mirror of it, or rehearse with --no-policies\n{done.stderr.strip()}"
         )
     return PACK / "run"
