@@ -47,12 +47,12 @@ from features.online import publish
 from features.packed import TYPE as PACKED
 from features.store import open_store, register
 from rehearsal.ports import free_ports
+from serving.runtime.arrays import Arrays
 from serving.runtime.errors import RefusedError
 from serving.runtime.features import FeatureLookup, FeatureSources
 from serving.runtime.features_redis import field
 from serving.runtime.features_store import open_online_store
 from serving.runtime.metrics import Metrics
-from serving.runtime.model import Arrays
 
 FLOATS, INTEGERS = 8, 8
 SIZES = (1, 100)

@@ -107,7 +107,7 @@ def make_card(
         model_digest=model_digest,
         personal_columns=tuple(name for name, column in contract.columns.items() if column.personal),
         sensitive_columns=tuple(name for name, column in contract.columns.items() if column.sensitive),
-        request_by_id=_by_id(spec),
+        request_by_id=_by_id(contract.entity),
         request_by_features=_by_features(spec),
     )
 
@@ -160,8 +160,7 @@ def _limits(contract: DataContract, report: EvaluationReport) -> Iterator[str]:
     yield "Importance describes the model, not causes in the world."
 
 
-def _by_id(spec: ModelSpec) -> str:
-    entity = spec.features.entity
+def _by_id(entity: str) -> str:
     return json.dumps({"inputs": [{"name": entity, "datatype": "BYTES", "shape": [1], "data": [f"<{entity}>"]}]})
 
 

@@ -65,7 +65,13 @@ def ask(url: str, model: str, requests: list[dict[str, Any]]) -> list[dict[str, 
 
 
 def by_id(spec: ModelSpec, ids: list[str]) -> dict[str, Any]:
-    """An Open Inference Protocol request that names entities."""
+    """An Open Inference Protocol request that names entities.
+
+    Raises:
+        DataError: No feature store holds what the model takes.
+    """
+    if spec.features is None:
+        raise DataError(f"{spec.name} takes nothing that a feature store holds: give --features or --file")
     tensor = {"name": spec.features.entity, "datatype": "BYTES", "shape": [len(ids)], "data": ids}
     return {"inputs": [tensor]}
 

@@ -12,13 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from core.model_spec import ModelSpec, Tensor
+from core.model_spec import ModelSpec, Sequences, Tensor
+from serving.runtime.arrays import Array
 from serving.runtime.errors import invalid
-from serving.runtime.model import Array
+from serving.runtime.lengths import run_length
 
 _WIRE_TYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
 
 Entities = list[str] | list[int]
+
+
+class Limits(NamedTuple):
+    """How much one request may ask: rows, and of sequences tokens, which are rows times length, filled up."""
+
+    rows: int
+    tokens: int
 
 
 class Output(NamedTuple):
@@ -45,17 +53,18 @@ class Query:
     These are, in the order of the spec's inputs, flat arrays; `order` are their positions among the request's
     tensors. One of an FP32 input may be float64, as JSON's numbers are: a batch is converted at once, and what does
     not fit becomes infinite, which no contract admits. With `by_id` there is one array, of the ids of entities whose
-    features are to be looked up.
+    features are to be looked up. `length` is that of the sequences, 1 of a model without.
     """
 
     id: str | None
     rows: int
+    length: int
     order: tuple[int, ...]
     by_id: bool
     outputs: tuple[Output, ...]
 
 
-def check_tensor(name: str, datatype: Any, shape: Sequence[Any], spec: ModelSpec, max_rows: int) -> TensorHead:
+def check_tensor(name: str, datatype: Any, shape: Sequence[Any], spec: ModelSpec, limits: Limits) -> TensorHead:
     """Compare a request's tensor with the spec.
 
     Raises:
@@ -64,7 +73,8 @@ def check_tensor(name: str, datatype: Any, shape: Sequence[Any], spec: ModelSpec
     for size in shape:
         if type(size) is not int or size < 0:
             raise invalid(f"input {name}: shape {list(shape)} is not a list of sizes")
-    if name == spec.features.entity and not any(tensor.name == name for tensor in spec.inputs):
+    entity = spec.features and spec.features.entity
+    if name == entity and not any(tensor.name == name for tensor in spec.inputs):
         if datatype not in ("BYTES", "INT64"):
             raise invalid(f"input {name} is {datatype}: BYTES or INT64 is expected")
         if not 1 <= len(shape) <= 2 or shape[1:] not in ([], [1]):
@@ -73,18 +83,34 @@ def check_tensor(name: str, datatype: Any, shape: Sequence[Any], spec: ModelSpec
         tensor = next((tensor for tensor in spec.inputs if tensor.name == name), None)
         if tensor is None:
             names = ", ".join(tensor.name for tensor in spec.inputs)
-            raise invalid(f"input {name} is unknown: {spec.name} takes {names}, or {spec.features.entity} alone")
+            raise invalid(
+                f"input {name} is unknown: {spec.name} takes {names}{f', or {entity} alone' if entity else ''}"
+            )
         if datatype != tensor.datatype:
             raise invalid(f"input {name} is {datatype}: {tensor.datatype} is expected")
         if len(shape) != len(tensor.shape) or any(
             size not in (-1, given) for size, given in zip(tensor.shape, shape, strict=True)
         ):
             raise invalid(f"input {name} has shape {list(shape)}: {_shape_text(tensor)} is expected")
+        if tensor.is_sequence and spec.sequences is not None:
+            _check_sequences(name, shape[0], shape[1], spec.sequences, limits)
     if not shape[0]:
         raise invalid(f"input {name} has no rows")
-    if shape[0] > max_rows:
-        raise invalid(f"input {name} has {shape[0]} rows: at most {max_rows} are taken in one request")
+    if shape[0] > limits.rows:
+        raise invalid(f"input {name} has {shape[0]} rows: at most {limits.rows} are taken in one request")
     return TensorHead(name, datatype, tuple(shape), math.prod(shape))
+
+
+def _check_sequences(name: str, rows: int, length: int, sequences: Sequences, limits: Limits) -> None:
+    if not 1 <= length <= sequences.max_length:
+        raise invalid(f"input {name} has sequences of length {length}: 1 to {sequences.max_length} is taken")
+    filled_up = run_length(length, sequences)
+    if rows * filled_up > limits.tokens:
+        most = limits.tokens // filled_up
+        raise invalid(
+            f"input {name} has {rows} sequences that run at a length of {filled_up}: at most {most} such are taken in "
+            "one request"
+        )
 
 
 def query(
@@ -104,7 +130,7 @@ def query(
 
     Raises:
         RefusedError: 400, a tensor is missing or stands twice, ids and features are mixed, the rows differ in
-            number, or an output is unknown.
+            number or the sequences in length, or an output is unknown.
     """
     outputs = _select(wanted, binary, spec)
     positions: dict[str, int] = {}
@@ -112,18 +138,22 @@ def query(
         if head.name in positions:
             raise invalid(f"input {head.name} stands twice")
         positions[head.name] = position
-    entity = spec.features.entity
-    if entity in positions and not any(tensor.name == entity for tensor in spec.inputs):
+    entity = spec.features and spec.features.entity
+    if entity is not None and entity in positions and not any(tensor.name == entity for tensor in spec.inputs):
         if len(heads) > 1:
             raise invalid(f"{entity} stands alone: its features are looked up")
-        return Query(identifier, heads[0].shape[0], (0,), True, outputs)
+        return Query(identifier, heads[0].shape[0], 1, (0,), True, outputs)
     missing = [tensor.name for tensor in spec.inputs if tensor.name not in positions]
     if missing:
         raise invalid(f"input {missing[0]} is missing")
     rows = {head.shape[0] for head in heads}
     if len(rows) > 1:
         raise invalid(f"the inputs have different numbers of rows: {[head.shape[0] for head in heads]}")
-    return Query(identifier, rows.pop(), tuple(positions[tensor.name] for tensor in spec.inputs), False, outputs)
+    lengths = [heads[positions[tensor.name]].shape[1] for tensor in spec.inputs if tensor.is_sequence] or [1]
+    if len(set(lengths)) > 1:
+        raise invalid(f"the inputs have sequences of different lengths: {lengths}")
+    order = tuple(positions[tensor.name] for tensor in spec.inputs)
+    return Query(identifier, rows.pop(), lengths[0], order, False, outputs)
 
 
 def _select(wanted: Sequence[tuple[str, bool | None]], binary: bool, spec: ModelSpec) -> tuple[Output, ...]:
@@ -212,6 +242,7 @@ def _split(data: bytes, name: str) -> list[bytes]:
 
 
 def _shape_text(tensor: Tensor) -> str:
-    sizes = ["n" if size == -1 else str(size) for size in tensor.shape]
+    names = ("n", "length")
+    sizes = [names[axis] if size == -1 else str(size) for axis, size in enumerate(tensor.shape)]
     columns = f" ({', '.join(tensor.columns)})" if tensor.columns else ""
     return f"[{', '.join(sizes)}]{columns}"

@@ -15,11 +15,11 @@ import numpy as np
 
 from core.model_spec import ModelSpec
 from core.pseudonym import Pseudonymiser
+from serving.runtime.arrays import DTYPES, Array, Arrays
 from serving.runtime.codec import Entities
 from serving.runtime.errors import RefusedError, invalid, unavailable
 from serving.runtime.features_store import OnlineStore, Row
 from serving.runtime.metrics import Metrics
-from serving.runtime.model import DTYPES, Array, Arrays
 
 _LOOKUPS_AT_ONCE = 4
 _REASONS_SHOWN = 5
@@ -45,7 +45,6 @@ class FeatureLookup:
         self, sources: FeatureSources, model: str, spec: ModelSpec, metrics: Metrics, max_rows: int, max_queued: int
     ) -> None:
         self._model = model
-        self._spec = spec
         self._max_rows = max_rows
         self._max_queued = max_queued
         self._waiting: deque[_Lookup] = deque()
@@ -56,6 +55,9 @@ class FeatureLookup:
         self._failed_seconds = metrics.feature_seconds.labels(model, "unavailable")
         self._age = metrics.feature_age_seconds.labels(model)
         source = spec.features
+        if source is None:
+            raise ValueError(f"no feature store holds what {model} takes")
+        self._source = source
         columns = [column for tensor in spec.inputs for column in tensor.columns]
         self._unknown: Row = (0, *(None for _ in columns))
         edges = itertools.pairwise(itertools.accumulate((len(tensor.columns) for tensor in spec.inputs), initial=1))
@@ -72,10 +74,10 @@ class FeatureLookup:
         Raises:
             RefusedError: 503, the key is not set or too many wait; 400, an id is empty.
         """
-        if self._spec.features.pseudonymised and self._pseudonymiser is None:
+        if self._source.pseudonymised and self._pseudonymiser is None:
             raise unavailable("no pseudonym key is set: start the runtime with --pseudonym-key-file")
         if "" in entities:
-            raise invalid(f"{self._spec.features.entity} holds an empty id")
+            raise invalid(f"{self._source.entity} holds an empty id")
         if self._waiting and self._queued + len(entities) > self._max_queued:
             raise unavailable("the queue of feature look-ups is full")
         self._waiting.append((entities, done))
@@ -132,7 +134,7 @@ class FeatureLookup:
             end = start + len(entities)
             missing = [place for place, row in enumerate(rows[start:end]) if row is None]
             done(
-                _not_found(self._spec.features.entity, missing, len(entities))
+                _not_found(self._source.entity, missing, len(entities))
                 if missing
                 else tuple([array[start:end] for array in inputs])
             )

@@ -2,8 +2,9 @@
 
 A segment is a sequence of frames `<u32 length><u32 crc32><payload>`. The first payload is the JSON of a Header;
 each further one is a batch: `<i64 time in µs><u32 requests><u32 rows>`, 16 bytes of id a request, u32 rows a request,
-then the arrays of the inputs and the outputs in the spec's order. An FP32 or INT64 array is its little-endian bytes;
-a BYTES array is u32 lengths, then UTF-8. A frame goes out in one write() to the page cache, so a killed process loses
+of a model with sequences u32 their length a request, then the arrays of the inputs and the outputs in the spec's order.
+An FP32 or INT64 array is its little-endian bytes, of sequences those of the tokens alone; a BYTES array is u32 lengths,
+then UTF-8. A frame goes out in one write() to the page cache, so a killed process loses
 none, and only the last can be torn; a torn one was never answered.
 
 The owner of a segment holds an exclusive flock on it until it is gone: one without a lock is a dead process's.
@@ -15,7 +16,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from core.model_spec import Tensor
-from serving.runtime.model import Array, Arrays
+from serving.runtime.arrays import Array, Arrays
 
 SUFFIX = ".journal"
 _FRAME = struct.Struct("<II")
@@ -46,11 +47,15 @@ class Header(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One frame: `ids` are 16 bytes a request, `rows` how many rows each has, `time` µs since 1970 UTC."""
+    """One frame: `ids` are 16 bytes a request, `rows` how many rows each has, `time` µs since 1970 UTC.
+
+    `lengths` are those of the sequences of each request, 1 where there are none, whose arrays are (tokens, …).
+    """
 
     time: int
     ids: bytes
     rows: Array
+    lengths: Array
     inputs: Arrays
     outputs: Arrays
 
@@ -83,7 +88,7 @@ class Segment:
             os.close(descriptor)
         segment = cls(path, descriptor, 0, time.time())
         try:
-            segment._append(header.model_dump_json().encode())
+            segment._append(header.model_dump_json(exclude_defaults=True).encode())
         except OSError:
             segment.remove()
             raise
@@ -107,8 +112,11 @@ class Segment:
             return None
         return cls(path, descriptor, state.st_size, state.st_mtime)
 
-    def append(self, ids: bytes, rows: list[int], inputs: Arrays, outputs: Arrays) -> int:
+    def append(self, ids: bytes, rows: list[int], inputs: Arrays, outputs: Arrays, lengths: Sequence[int] = ()) -> int:
         """Add one batch.
+
+        Args:
+            lengths: Of a model with sequences, theirs, a request.
 
         Returns:
             How many bytes were written.
@@ -117,9 +125,9 @@ class Segment:
             OSError: It could not be written; the segment is as it was before.
         """
         parts = [
-            _BATCH.pack(time.time_ns() // 1000, len(rows), len(inputs[0])),
+            _BATCH.pack(time.time_ns() // 1000, len(rows), sum(rows)),
             ids,
-            struct.pack(f"<{len(rows)}I", *rows),
+            struct.pack(f"<{len(rows) + len(lengths)}I", *rows, *lengths),
         ]
         for array in (*inputs, *outputs):
             parts.append(_dump(array))
@@ -180,13 +188,19 @@ def _load_batch(payload: bytes, header: Header) -> Batch:
     offset += 16 * requests
     counts = np.frombuffer(payload, "<u4", requests, offset)
     offset += 4 * requests
+    tensors = (*header.inputs, *header.outputs)
+    lengths = np.ones(requests, np.int64)
+    if any(tensor.is_sequence for tensor in tensors):
+        lengths = np.frombuffer(payload, "<u4", requests, offset).astype(np.int64)
+        offset += 4 * requests
+    tokens = int(counts @ lengths)
     arrays: list[Array] = []
-    for tensor in (*header.inputs, *header.outputs):
-        shape = tuple(rows if size == -1 else size for size in tensor.shape)
+    for tensor in tensors:
+        shape = (tokens, *tensor.shape[2:]) if tensor.is_sequence else tensor.sized(rows, 1)
         array, offset = _load(payload, offset, tensor.datatype, shape)
         arrays.append(array)
     inputs = len(header.inputs)
-    return Batch(moment, ids, counts, tuple(arrays[:inputs]), tuple(arrays[inputs:]))
+    return Batch(moment, ids, counts, lengths, tuple(arrays[:inputs]), tuple(arrays[inputs:]))
 
 
 def _dump(array: Array) -> bytes:

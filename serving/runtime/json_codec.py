@@ -17,9 +17,9 @@ import simdjson
 
 from core.model_spec import ModelSpec
 from serving.runtime import codec
-from serving.runtime.codec import Output, Query, TensorHead
+from serving.runtime.arrays import Array
+from serving.runtime.codec import Limits, Output, Query, TensorHead
 from serving.runtime.errors import RefusedError, invalid
-from serving.runtime.model import Array
 from serving.runtime.outputs import Outputs
 
 _DATA = re.compile(rb'"data"\s*:\s*(?=\[)')
@@ -80,9 +80,9 @@ class _Frame:
 class Decoder:
     """Decodes the bodies of one version. Not for several threads: the parser's memory is used again."""
 
-    def __init__(self, spec: ModelSpec, max_rows: int) -> None:
+    def __init__(self, spec: ModelSpec, limits: Limits) -> None:
         self._spec = spec
-        self._max_rows = max_rows
+        self._limits = limits
         self._parser = simdjson.Parser()
         self._plans: dict[bytes, _Plan] = {}
         self._last: _Frame | None = None
@@ -165,7 +165,7 @@ class Decoder:
             shape = tensor["shape"]
             if not isinstance(shape, list):
                 raise invalid(f"the body is not an inference request: the shape of input {name} is not a list")
-            heads.append(codec.check_tensor(name, tensor["datatype"], shape, self._spec, self._max_rows))
+            heads.append(codec.check_tensor(name, tensor["datatype"], shape, self._spec, self._limits))
             size = tensor.get("parameters", {}).get("binary_data_size")
             if size is None:
                 if "data" not in tensor:
@@ -214,8 +214,8 @@ class Decoder:
             raise _NotNumbersError
         try:
             buffer = data.as_buffer(of_type=_BUFFER_TYPES[head.datatype])
-        except TypeError:
-            # A null, or what is no number.
+        except (TypeError, ValueError):
+            # A null, or what is no number, or none of 64 bits.
             return _from_list(orjson.loads(text), head)
         values = np.frombuffer(buffer, _BUFFER_DTYPES[head.datatype])
         if len(values) != head.count:
@@ -240,8 +240,8 @@ class Encoder:
     def __init__(self, spec: ModelSpec, version: str) -> None:
         self._spec = spec
         self._begin = b'{"model_name":%b,"model_version":%b,"id":' % (orjson.dumps(spec.name), orjson.dumps(version))
-        self._widths = [math.prod(tensor.shape[1:]) for tensor in spec.outputs]
-        self._templates: dict[tuple[int, tuple[Output, ...]], bytes] = {}
+        self._widths = [math.prod(size for size in tensor.shape[1:] if size != -1) for tensor in spec.outputs]
+        self._templates: dict[tuple[int, int, tuple[Output, ...]], bytes] = {}
 
     def encode(self, query: Query, identity: bytes, outputs: Outputs, start: int, end: int) -> tuple[bytes, int | None]:
         """Write the rows from `start` to `end` of a run as the answer to `query`.
@@ -252,14 +252,14 @@ class Encoder:
         Returns:
             The body, and the length of its JSON part where binary tensors follow.
         """
-        key = (end - start, query.outputs)
+        key = (end - start, query.length, query.outputs)
         template = self._templates.get(key) or self._template(*key)
         values: list[bytes | int] = []
         tail: list[bytes] = []
         for output in query.outputs:
             if output.binary:
                 position = output.position
-                tail.append(codec.to_binary(outputs.arrays[position][start:end], self._spec.outputs[position].datatype))
+                tail.append(codec.to_binary(outputs.rows(position, start, end), self._spec.outputs[position].datatype))
                 values.append(len(tail[-1]))
             else:
                 values.append(outputs.text(output.position, start, end, self._widths[output.position]))
@@ -269,12 +269,12 @@ class Encoder:
             return document, None
         return b"".join((document, *tail)), len(document)
 
-    def _template(self, rows: int, outputs: tuple[Output, ...]) -> bytes:
+    def _template(self, rows: int, length: int, outputs: tuple[Output, ...]) -> bytes:
         parts = []
         for output in outputs:
             tensor = self._spec.outputs[output.position]
             described = orjson.dumps(
-                {"name": tensor.name, "datatype": tensor.datatype, "shape": [rows, *tensor.shape[1:]]}
+                {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.sized(rows, length)}
             )
             values = b',"parameters":{"binary_data_size":%d}}' if output.binary else b',"data":[%b]}'
             parts.append(described[:-1].replace(b"%", b"%%") + values)
@@ -282,7 +282,7 @@ class Encoder:
         template = b'%b%%b,"parameters":{"inference_id":"%%b"},"outputs":[%b]}' % (begin, b",".join(parts))
         if len(self._templates) >= _SKELETONS:
             self._templates.clear()
-        self._templates[rows, outputs] = template
+        self._templates[rows, length, outputs] = template
         return template
 
 
@@ -326,9 +326,12 @@ def _from_list(values: list[Any], head: TensorHead) -> Array:
     if head.datatype == "BYTES":
         return codec.to_strings(values, head)
     codec.check_count(values, head)
-    if not set(map(type, values)) <= _ELEMENTS[head.datatype]:
-        raise invalid(f"input {head.name}: data holds what is not a number of type {head.datatype}")
-    return np.array(values, _BUFFER_DTYPES[head.datatype])
+    try:
+        if set(map(type, values)) <= _ELEMENTS[head.datatype]:
+            return np.array(values, _BUFFER_DTYPES[head.datatype])
+    except OverflowError:
+        pass
+    raise invalid(f"input {head.name}: data holds what is not a number of type {head.datatype}")
 
 
 def _is_table(data: Any, lists: int, shape: Sequence[int]) -> bool:

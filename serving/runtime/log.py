@@ -1,10 +1,10 @@
 """The inference log: every answered inference, without identifiers, as Parquet.
 
 `<folder>/<model>/date=YYYY-MM-DD/<segment>.parquet` holds the columns `time` (µs, UTC), `inference_id`, `row`
-(within its request), `model`, `version`, one for each feature, one for each output. It is complete and blocks no
-request: an answer is sent only when its rows are in a journal segment (see `journal`), and a thread turns closed
-segments into Parquet. A Parquet file is named after its segment, so a crash between its writing and the segment's
-deletion repeats the file and duplicates nothing.
+(within its request), `model`, `version`, one for each feature, one for each output; a sequence is a list, as long as
+it came. It is complete and blocks no request: an answer is sent only when its rows are in a journal segment (see
+`journal`), and a thread turns closed segments into Parquet. A Parquet file is named after its segment, so a crash
+between its writing and the segment's deletion repeats the file and duplicates nothing.
 
 Where the log lies in a bucket, the journal is in a folder of this machine, the spool, whose size is bounded: while the
 store is away answers go on until the spool is full, and then nothing is answered that could not be logged.
@@ -17,7 +17,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ from core import storage
 from core.errors import ConfigError, FalajError, StorageError
 from core.model_spec import ModelSpec, Tensor
 from serving.runtime import journal
+from serving.runtime.arrays import Array, Arrays
 from serving.runtime.identity import texts
 from serving.runtime.journal import Batch, Header, Segment
 from serving.runtime.metrics import Metrics
-from serving.runtime.model import Array, Arrays
 
 JOURNAL = "_journal"
 """The folder of segments beside a model's dates: readers of datasets skip names that begin with an underscore."""
@@ -116,15 +116,24 @@ class InferenceLog:
         self._rows[model] = self._metrics.log_rows.labels(model)
         return key
 
-    def append(self, key: tuple[str, int], ids: bytes, rows: list[int], inputs: Arrays, outputs: Arrays) -> None:
+    def append(
+        self,
+        key: tuple[str, int],
+        ids: bytes,
+        rows: list[int],
+        inputs: Arrays,
+        outputs: Arrays,
+        lengths: Sequence[int] = (),
+    ) -> None:
         """Log a batch before it is answered: one write() to the page cache.
 
         Args:
             key: From `register`.
             ids: 16 bytes a request.
             rows: How many rows each request has.
-            inputs: What the graph was given.
-            outputs: What it gave.
+            inputs: What the graph was given; of sequences (tokens, …), see `lengths.Cut`.
+            outputs: What it gave, likewise.
+            lengths: How long the sequences of each request are, of a model that has such.
 
         Raises:
             LogWriteError: The disk is full or broken, or the spool is full; nothing was logged.
@@ -138,13 +147,13 @@ class InferenceLog:
                 header = self._headers[key]
                 segment = Segment.create(self._folder / header.model / JOURNAL, header)
                 self._open[key] = segment
-            written = segment.append(ids, rows, inputs, outputs)
+            written = segment.append(ids, rows, inputs, outputs, lengths)
         except OSError as error:
             self._metrics.log_failures.labels("journal").inc()
             self._fail(error)
             raise LogWriteError(f"the inference log cannot be written ({os.strerror(error.errno or 0)})") from error
         self._metrics.log_bytes.inc(written)
-        self._rows[key[0]].inc(len(inputs[0]))
+        self._rows[key[0]].inc(sum(rows))
         if segment.size >= self._rotate_bytes:
             self._close(key)
 
@@ -340,7 +349,7 @@ _FIXED_SCHEMA = pa.schema(
 
 def _table(header: Header, batches: list[Batch]) -> pa.Table:
     counts = np.concatenate([batch.rows for batch in batches]).astype(np.int64)
-    rows_of_batches = [len(batch.inputs[0]) for batch in batches]
+    rows_of_batches = [int(batch.rows.sum()) for batch in batches]
     rows = int(counts.sum())
     starts = np.cumsum(counts) - counts
     columns: dict[str, Any] = {
@@ -352,23 +361,28 @@ def _table(header: Header, batches: list[Batch]) -> pa.Table:
         "model": pa.repeat(header.model, rows),
         "version": pa.repeat(pa.scalar(header.version, pa.int32()), rows),
     }
+    edges = None
+    if any(tensor.is_sequence for tensor in (*header.inputs, *header.outputs)):
+        lengths = np.repeat(np.concatenate([batch.lengths for batch in batches]), counts)
+        edges = pa.array(np.concatenate(([0], np.cumsum(lengths))).astype(np.int32))
     outputs = {tensor.name for tensor in header.outputs}
     for index, tensor in enumerate(header.inputs):
-        values = _by_column([batch.inputs[index] for batch in batches], rows)
+        values = _by_column([batch.inputs[index] for batch in batches])
         for name, column in zip(_columns(tensor, len(values)), values, strict=True):
             taken = name in outputs or name in columns
-            columns[f"feature_{name}" if taken else name] = _array(column, tensor)
+            columns[f"feature_{name}" if taken else name] = _array(column, tensor, edges)
     for index, tensor in enumerate(header.outputs):
-        values = _by_column([batch.outputs[index] for batch in batches], rows)
+        values = _by_column([batch.outputs[index] for batch in batches])
         names = [tensor.name] if len(values) == 1 else _columns(tensor, len(values))
         for name, column in zip(names, values, strict=True):
-            columns[name] = _array(column, tensor)
+            columns[name] = _array(column, tensor, edges)
     return pa.table(columns)
 
 
-def _by_column(arrays: list[Array], rows: int) -> Array:
-    """(columns, rows): turned batch by batch, since a batch fits a processor's cache and a segment does not."""
-    turned = np.empty((arrays[0].size // len(arrays[0]), rows), arrays[0].dtype)
+def _by_column(arrays: list[Array]) -> Array:
+    """(columns, rows), of sequences (columns, tokens): turned batch by batch, since a batch fits a processor's cache
+    and a segment does not."""
+    turned = np.empty((arrays[0].size // len(arrays[0]), sum(map(len, arrays))), arrays[0].dtype)
     start = 0
     for array in arrays:
         turned[:, start : start + len(array)] = array.reshape(len(array), -1).T
@@ -377,13 +391,17 @@ def _by_column(arrays: list[Array], rows: int) -> Array:
 
 
 def _columns(tensor: Tensor, width: int) -> list[str]:
-    return list(tensor.columns) or [f"{tensor.name}_{position}" for position in range(width)]
+    if tensor.columns:
+        return list(tensor.columns)
+    if tensor.is_sequence and width == 1:
+        return [tensor.name]
+    return [f"{tensor.name}_{position}" for position in range(width)]
 
 
-def _array(values: Array, tensor: Tensor) -> pa.Array:
+def _array(values: Array, tensor: Tensor, edges: pa.Array | None) -> pa.Array:
     if tensor.datatype == "BYTES":
         return pa.array(values, pa.string())
-    return pa.array(values)
+    return pa.ListArray.from_arrays(edges, pa.array(values)) if tensor.is_sequence else pa.array(values)
 
 
 def _uuids(ids: bytes) -> pa.Array:

@@ -34,6 +34,8 @@ class VersionMetrics:
     batch_seconds: Tally
     queued_rows: Gauge
     batch_limit: Gauge
+    tokens: Counter
+    padded_tokens: Counter
 
 
 class Metrics:
@@ -68,9 +70,18 @@ class Metrics:
         )
         self._batch_limit = Gauge(
             "falaj_inference_batch_limit_rows",
-            "Rows that are run together at most, as measured at warm-up",
+            "Rows that are run together at most, as measured at warm-up; of the shortest sequences",
             version,
             registry=registry,
+        )
+        self._tokens = Counter(
+            "falaj_inference_tokens",
+            "Of sequences: rows times length of all runs, what was filled up included",
+            version,
+            registry=registry,
+        )
+        self._padded_tokens = Counter(
+            "falaj_inference_padded_tokens", "Those that were only filled up", version, registry=registry
         )
         self._queued_rows = Gauge("falaj_inference_queued_rows", "Rows that wait", version, registry=registry)
         self.live_version = Gauge(
@@ -115,6 +126,8 @@ class Metrics:
             self._batch_seconds.labels(*labels),
             self._queued_rows.labels(*labels),
             self._batch_limit.labels(*labels),
+            self._tokens.labels(*labels),
+            self._padded_tokens.labels(*labels),
         )
 
     def refused(self, model: str, version: str, status: int) -> None:

@@ -1,9 +1,9 @@
 """One version of a model: its ONNX Runtime session, what it admits, and how long it takes."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Self
 
 import numpy as np
 import onnxruntime as ort
@@ -11,73 +11,50 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from core.errors import ServiceError
-from core.model_spec import MODEL_FILE, SPEC_FILE, FeatureRange, ModelSpec, Tensor
+from core.model_spec import MODEL_FILE, SPEC_FILE, ModelSpec
+from serving.runtime.admitted import admitted, columns, sample
+from serving.runtime.arrays import Arrays
 from serving.runtime.errors import RefusedError, invalid
+from serving.runtime.lengths import buckets, fill_up, run_length
 from serving.runtime.providers import CPU, Device, open_session
 
-Array = NDArray[Any]
-Arrays = tuple[Array, ...]
-"""One array an input (or output) of the spec, in its order; strings are `str` objects."""
-
-DTYPES: dict[str, np.dtype[Any]] = {
-    "FP32": np.dtype(np.float32),
-    "INT64": np.dtype(np.int64),
-    "BYTES": np.dtype(object),
-}
 _ORT_TYPES = {"FP32": "tensor(float)", "INT64": "tensor(int64)", "BYTES": "tensor(string)"}
 _WARM_UP_RUNS = 5
+_WARM_UP_SECONDS = 0.5
+"""After which fewer runs of one size do, and larger sizes are tried only while they make a row cheaper."""
 _RUN_OVERHEAD_S = 50e-6
 """What a run costs beside the graph: the batch's validation, its journal entry, its metrics."""
 _NEXT_TO_LEAST = 1.05
-_UNBOUNDED = 1000.0
-"""How far values of the warm-up go where the contract sets no bound."""
-_FLOAT32 = np.finfo(np.float32)
+_SAME = 1e-3
+"""How far answers may be apart that are the same, in shares of the largest: sums in another order."""
+_COMPARED_ROWS = 8
 
 ort.disable_telemetry_events()
 
 
-class _Admitted(Protocol):
-    """What the contract admits in one input."""
-
-    def admit(self, values: Array) -> NDArray[np.bool_] | None:
-        """(n, k) of what is admitted; None where all is, which is the common case and the cheap one."""
-
-    def describe(self, column: int) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
-class _Ranges:
-    """Limits of an FP32 input: three vectors of its columns. No bound still means finite."""
+class Bucket:
+    """The runs of one length, as measured at warm-up; of a model without sequences that is 1."""
 
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
-    nullable: NDArray[np.bool_]
+    length: int
+    batch_rows: int
+    """How many rows of different requests are run together at most: more would not be answered faster."""
+    row_seconds: float
+    """What a row costs in such a run."""
+    overhead: float
+    seconds_per_row: float
 
-    def admit(self, values: Array) -> NDArray[np.bool_] | None:
-        inside = (values >= self.low) & (values <= self.high)
-        if inside.all():
-            return None
-        inside |= np.isnan(values) & self.nullable
-        return None if inside.all() else inside
+    @classmethod
+    def measured(cls, length: int, times: dict[int, float]) -> Self:
+        """By seconds of runs, by their rows, of which one is 1."""
+        most, batch_rows = max(times), _best_batch(times)
+        seconds_per_row = max((times[most] - times[1]) / max(most - 1, 1), 0.0)
+        row_seconds = (times[1] + seconds_per_row * batch_rows) / batch_rows
+        return cls(length, batch_rows, row_seconds, times[1], seconds_per_row)
 
-    def describe(self, column: int) -> str:
-        low, high = self.low[column], self.high[column]
-        below = "-∞" if low == _FLOAT32.min else f"{low:g}"
-        return f"{below}..{'∞' if high == _FLOAT32.max else f'{high:g}'}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Categories:
-    """The values of each column of a BYTES input."""
-
-    values: tuple[frozenset[str], ...]
-
-    def admit(self, values: Array) -> NDArray[np.bool_] | None:
-        inside = np.array([[text in known for known, text in zip(self.values, row, strict=True)] for row in values])
-        return None if inside.all() else inside
-
-    def describe(self, column: int) -> str:
-        return f"the {len(self.values[column])} values of its category"
+    def seconds(self, rows: int) -> float:
+        """How long a run of `rows` rows takes."""
+        return self.overhead + self.seconds_per_row * rows
 
 
 class Model:
@@ -88,7 +65,14 @@ class Model:
     """
 
     def __init__(
-        self, name: str, version: int, folder: Path, threads: int, max_batch_rows: int, device: Device = CPU
+        self,
+        name: str,
+        version: int,
+        folder: Path,
+        threads: int,
+        max_batch_rows: int,
+        max_batch_tokens: int,
+        device: Device = CPU,
     ) -> None:
         self.name = name
         self.version = version
@@ -100,7 +84,7 @@ class Model:
             # A spinning idle thread takes the core from the event loop.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.log_severity_level = 3
-            self._session, self.provider = open_session(folder / MODEL_FILE, options, self.spec.inputs, device)
+            self._session, self.provider = open_session(folder / MODEL_FILE, options, self.spec, device)
             """What it runs on in truth."""
         except ServiceError:
             raise
@@ -117,21 +101,33 @@ class Model:
                 f"{folder / SPEC_FILE} lists no categories for {min(unlisted)}: without them any text of a client "
                 "would reach the inference log; export the model again"
             )
+        sequences = self.spec.sequences
+        if sequences is not None and sequences.max_length > max_batch_tokens:
+            raise ServiceError(
+                f"{folder / SPEC_FILE} admits sequences of {sequences.max_length} tokens, a run {max_batch_tokens}: "
+                "raise --max-batch-tokens (FALAJ_MAX_BATCH_TOKENS)"
+            )
         self._check_graph(folder)
-        self._limits = tuple(self._limits_of(tensor) for tensor in self.spec.inputs)
+        self._limits = tuple(admitted(tensor, self.spec) for tensor in self.spec.inputs)
         self._input_names = [tensor.name for tensor in self.spec.inputs]
         self._output_names = [tensor.name for tensor in self.spec.outputs]
-        times = self._warm_up(folder, max_batch_rows)
-        self.batch_rows = _best_batch(times)
-        """How many rows of different requests are run together at most: more would not be answered faster."""
-        self._overhead = times[1]
-        self._seconds_per_row = max((times[max_batch_rows] - times[1]) / max(max_batch_rows - 1, 1), 0.0)
+        self._random = np.random.default_rng(0)
+        table: list[Bucket] = []
+        for length in (1,) if sequences is None else buckets(sequences.max_length):
+            rows = max_batch_rows if sequences is None else min(max_batch_rows, max_batch_tokens // length)
+            measured = Bucket.measured(length, self._warm_up(folder, rows, length))
+            while len(table) <= length:
+                table.append(replace(measured, length=run_length(len(table), sequences)))
+        self.buckets = tuple(table)
+        """By the length of a request's sequences, what runs it is in."""
+        if sequences is not None and sequences.mask is not None:
+            self._check_mask(folder, sequences.mask, max_batch_tokens)
 
     def run(self, inputs: Arrays) -> Arrays:
         """Run the graph.
 
         Args:
-            inputs: Arrays of the spec's shapes, all with the same number of rows.
+            inputs: Arrays of the spec's shapes, all with the same number of rows and of the same length.
 
         Raises:
             RefusedError: The graph failed.
@@ -143,48 +139,29 @@ class Model:
                 500, f"the graph of {self.name}/{self.version} failed: {type(error).__name__}"
             ) from error
 
-    def seconds(self, rows: int) -> float:
-        """How long a run of `rows` rows takes, from what was measured at warm-up."""
-        return self._overhead + self._seconds_per_row * rows
-
     def faults(self, inputs: Arrays) -> NDArray[np.bool_] | None:
         """(n,) of the rows that the contract does not admit; None where it admits all."""
         bad: NDArray[np.bool_] | None = None
         for limits, values in zip(self._limits, inputs, strict=True):
-            admitted = limits.admit(values) if limits is not None else None
-            if admitted is not None:
-                rows = np.logical_not(admitted.all(axis=1))
+            inside = limits.admit(values) if limits is not None else None
+            if inside is not None:
+                rows = np.logical_not(inside.reshape(len(inside), -1).all(axis=1))
                 bad = rows if bad is None else bad | rows
         return bad
 
     def fault(self, inputs: Arrays) -> RefusedError:
         """The reason why `inputs` has a fault, naming the first column at fault but never its value."""
         for tensor, limits, values in zip(self.spec.inputs, self._limits, inputs, strict=True):
-            admitted = limits.admit(values) if limits is not None else None
-            if limits is not None and admitted is not None:
-                row, column = (int(index[0]) for index in np.nonzero(~admitted))
-                name, value = tensor.columns[column], values[row, column]
+            inside = limits.admit(values) if limits is not None else None
+            if limits is not None and inside is not None:
+                row, *place = (int(index[0]) for index in np.nonzero(~inside))
+                column = place[-1] if tensor.columns else 0
+                name, value = columns(tensor)[column], values[row, *place]
+                where = f"row {row}, position {place[0]}" if tensor.is_sequence else f"row {row}"
                 if value != value or value == "":
-                    return invalid(f"{name} is missing in row {row}: the contract does not let it be")
-                return invalid(f"{name} in row {row} is outside {limits.describe(column)}, see the contract")
+                    return invalid(f"{name} is missing in {where}: the contract does not let it be")
+                return invalid(f"{name} in {where} is outside {limits.describe(column)}, see the contract")
         raise ValueError("no fault in these inputs")
-
-    def _limits_of(self, tensor: Tensor) -> _Admitted | None:
-        if not tensor.columns or tensor.datatype == "INT64":
-            return None
-        ranges = [self.spec.ranges.get(column, FeatureRange()) for column in tensor.columns]
-        if tensor.datatype == "BYTES":
-            return _Categories(
-                tuple(
-                    frozenset(self.spec.categories[column]) | ({""} if limits.nullable else set())
-                    for column, limits in zip(tensor.columns, ranges, strict=True)
-                )
-            )
-        return _Ranges(
-            np.array([_FLOAT32.min if limits.min is None else limits.min for limits in ranges], np.float32),
-            np.array([_FLOAT32.max if limits.max is None else limits.max for limits in ranges], np.float32),
-            np.array([limits.nullable for limits in ranges]),
-        )
 
     def _check_graph(self, folder: Path) -> None:
         for kind, tensors, nodes in (
@@ -196,54 +173,84 @@ class Model:
             missing = wanted.items() - found.items()
             if missing or (kind == "input" and len(found) != len(wanted)):
                 raise ServiceError(f"{folder}: the {kind}s of {MODEL_FILE} are {found}, {SPEC_FILE} says {wanted}")
+        shapes = {node.name: node.shape for node in self._session.get_inputs()}
+        for tensor in self.spec.inputs:
+            shape = shapes[tensor.name]
+            # A graph need not say what shape it takes, nor a size in it.
+            if shape and (
+                len(shape) != len(tensor.shape)
+                or any(
+                    isinstance(size, int) and size != wanted for size, wanted in zip(shape, tensor.shape, strict=True)
+                )
+            ):
+                raise ServiceError(
+                    f"{folder}: input {tensor.name} of {MODEL_FILE} has the shape {shape}, {SPEC_FILE} says "
+                    f"{list(tensor.shape)}"
+                )
 
-    def _warm_up(self, folder: Path, max_batch_rows: int) -> dict[int, float]:
+    def _warm_up(self, folder: Path, max_rows: int, length: int) -> dict[int, float]:
         """Run batches of 1, 2, 4, … and of the most rows: rows to seconds."""
-        times = {}
-        random = np.random.default_rng(0)
-        for rows in sorted({*(1 << power for power in range(max_batch_rows.bit_length())), max_batch_rows}):
-            inputs = tuple(
-                _sample(tensor, limits, rows, random)
-                for tensor, limits in zip(self.spec.inputs, self._limits, strict=True)
-            )
-            samples = []
-            for _ in range(_WARM_UP_RUNS):
+        times: dict[int, float] = {}
+        for rows in sorted({*(1 << power for power in range(max_rows.bit_length())), max_rows}):
+            inputs = self._sample(rows, length)
+            samples: list[float] = []
+            while len(samples) < (2 if sum(samples) > _WARM_UP_SECONDS else _WARM_UP_RUNS):
                 started = time.perf_counter()
-                try:
-                    outputs = self.run(inputs)
-                except RefusedError as error:
-                    raise ServiceError(f"{folder}: {error.reason} on a batch of {rows} valid rows") from error
+                outputs = self._try(folder, inputs, self._described(rows, length))
                 samples.append(time.perf_counter() - started)
             times[rows] = min(samples)
             for tensor, array in zip(self.spec.outputs, outputs, strict=True):
-                if array.shape != _shape(tensor, rows):
+                if array.shape != tensor.sized(rows, length):
                     raise ServiceError(
-                        f"{folder}: output {tensor.name} has shape {array.shape} for {rows} rows, "
-                        f"{SPEC_FILE} says {tensor.shape}"
+                        f"{folder}: output {tensor.name} has shape {array.shape} for "
+                        f"{self._described(rows, length)}, {SPEC_FILE} says {tensor.shape}"
                     )
+            if sum(samples) > _WARM_UP_SECONDS and _best_batch(times) != rows:
+                break
         return times
+
+    def _check_mask(self, folder: Path, mask: str, max_batch_tokens: int) -> None:
+        """Compare the answers to short sequences with those to the same, filled up as far as may be."""
+        longest = self.buckets[-1].length
+        length = min(self.buckets[0].length, max(longest // 2, 1))
+        rows = min(_COMPARED_ROWS, max_batch_tokens // longest)
+        inputs = self._sample(rows, length)
+        filled_up = tuple(
+            fill_up(array, rows, longest, tensor).reshape(tensor.sized(rows, longest)) if tensor.is_sequence else array
+            for tensor, array in zip(self.spec.inputs, inputs, strict=True)
+        )
+        answers = [
+            self._try(folder, arrays, self._described(rows, size))
+            for arrays, size in ((inputs, length), (filled_up, longest))
+        ]
+        for tensor, alone, other in zip(self.spec.outputs, *answers, strict=True):
+            own = other[:, :length] if tensor.is_sequence else other
+            # Of a label, which has to jump somewhere, its probability tells more.
+            if tensor.datatype == "FP32" and not np.allclose(
+                own, alone, rtol=0, atol=_SAME * float(np.abs(alone).max()), equal_nan=True
+            ):
+                raise ServiceError(
+                    f"{folder}: {tensor.name} of {MODEL_FILE} depends on what its inputs hold where {mask} is 0: mend "
+                    f"the graph, or take sequences.mask out of {SPEC_FILE}, so that only equal lengths run together"
+                )
+
+    def _try(self, folder: Path, inputs: Arrays, described: str) -> Arrays:
+        try:
+            return self.run(inputs)
+        except RefusedError as error:
+            raise ServiceError(f"{folder}: {error.reason} on a batch of {described}") from error
+
+    def _described(self, rows: int, length: int) -> str:
+        return f"{rows} valid rows" + ("" if self.spec.sequences is None else f" of length {length}")
+
+    def _sample(self, rows: int, length: int) -> Arrays:
+        return tuple(
+            sample(tensor, limits, rows, length, self._random)
+            for tensor, limits in zip(self.spec.inputs, self._limits, strict=True)
+        )
 
 
 def _best_batch(times: dict[int, float]) -> int:
     """The fewest rows with which a row costs next to the least, by rows to seconds."""
     costs = {rows: (seconds + _RUN_OVERHEAD_S) / rows for rows, seconds in times.items()}
     return min(rows for rows, cost in costs.items() if cost <= min(costs.values()) * _NEXT_TO_LEAST)
-
-
-def _shape(tensor: Tensor, rows: int) -> tuple[int, ...]:
-    return tuple(rows if size == -1 else size for size in tensor.shape)
-
-
-def _sample(tensor: Tensor, admitted: _Admitted | None, rows: int, random: np.random.Generator) -> Array:
-    """Values that the contract admits, each another: a graph of trees is faster on the same row again and again."""
-    shape = _shape(tensor, rows)
-    if isinstance(admitted, _Categories):
-        columns = [random.choice(sorted(known), rows) if known else np.full(rows, "") for known in admitted.values]
-        return np.stack(columns, axis=1).astype(object)
-    if tensor.datatype == "BYTES":
-        return np.full(shape, "", object)
-    if not isinstance(admitted, _Ranges):
-        return np.zeros(shape, DTYPES[tensor.datatype])
-    low, high = (np.clip(bound, -_UNBOUNDED, _UNBOUNDED) for bound in (admitted.low, admitted.high))
-    values = random.uniform(low, np.maximum(low, high), shape).astype(np.float32)
-    return np.clip(values, admitted.low, admitted.high)

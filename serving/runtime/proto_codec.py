@@ -13,9 +13,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from core.model_spec import ModelSpec
 from serving.runtime import codec
-from serving.runtime.codec import Output, Query, TensorHead
+from serving.runtime.arrays import Array
+from serving.runtime.codec import Limits, Output, Query, TensorHead
 from serving.runtime.errors import invalid
-from serving.runtime.model import Array
 from serving.runtime.outputs import Outputs
 
 _CONTENTS = {"FP32": "fp32_contents", "INT64": "int64_contents", "BYTES": "bytes_contents"}
@@ -70,9 +70,9 @@ class Question:
 class Decoder:
     """Decodes the requests of one version."""
 
-    def __init__(self, spec: ModelSpec, max_rows: int) -> None:
+    def __init__(self, spec: ModelSpec, limits: Limits) -> None:
         self._spec = spec
-        self._max_rows = max_rows
+        self._limits = limits
 
     def decode(self, request: Any) -> tuple[Query, list[Array]]:
         """Decode a ModelInferRequest: the query, and the arrays that it speaks of.
@@ -117,7 +117,7 @@ class Decoder:
         if raw and len(raw) != len(request.inputs):
             raise invalid(f"there are {len(request.inputs)} inputs and {len(raw)} raw_input_contents")
         heads = [
-            codec.check_tensor(tensor.name, tensor.datatype, tensor.shape, self._spec, self._max_rows)
+            codec.check_tensor(tensor.name, tensor.datatype, tensor.shape, self._spec, self._limits)
             for tensor in request.inputs
         ]
         for tensor in request.inputs:
@@ -133,7 +133,7 @@ class Encoder:
     def __init__(self, spec: ModelSpec, version: str) -> None:
         self._spec = spec
         self._version = version
-        self._templates: dict[tuple[int, str | None, tuple[Output, ...]], bytes] = {}
+        self._templates: dict[tuple[int, int, str | None, tuple[Output, ...]], bytes] = {}
 
     def encode(self, query: Query, identity: bytes, outputs: Outputs, start: int, end: int, raw: bool) -> bytes:
         """Write the rows from `start` to `end` of a run as a ModelInferResponse.
@@ -143,16 +143,16 @@ class Encoder:
             raw: Whether the values come as raw contents; an answer comes the way the request came.
         """
         if not raw:
-            answer = self._described(end - start, query.id, query.outputs, identity.decode())
+            answer = self._described(end - start, query.length, query.id, query.outputs, identity.decode())
             for output, described in zip(query.outputs, answer.outputs, strict=True):
-                values = outputs.arrays[output.position][start:end].reshape(-1).tolist()
+                values = outputs.rows(output.position, start, end).reshape(-1).tolist()
                 if described.datatype == "BYTES":
                     values = [text.encode() for text in values]
                 getattr(described.contents, _CONTENTS[described.datatype]).extend(values)
             return bytes(answer.SerializeToString())
         parts = [self._begin(end - start, query, identity)]
         for output in query.outputs:
-            array, tensor = outputs.arrays[output.position][start:end], self._spec.outputs[output.position]
+            array, tensor = outputs.rows(output.position, start, end), self._spec.outputs[output.position]
             content = codec.to_binary(array, tensor.datatype)
             # A message may be continued by the bytes of further fields.
             parts += (_RAW_OUTPUT, _varint(len(content)), content)
@@ -162,8 +162,9 @@ class Encoder:
         """The answer's bytes up to its raw contents."""
         if query.id is not None and _ID in query.id:
             # What stands for our id must not be found in the client's.
-            return bytes(self._described(rows, query.id, query.outputs, identity.decode()).SerializeToString())
-        key = (rows, query.id, query.outputs)
+            described = self._described(rows, query.length, query.id, query.outputs, identity.decode())
+            return bytes(described.SerializeToString())
+        key = (rows, query.length, query.id, query.outputs)
         template = self._templates.get(key)
         if template is None:
             if len(self._templates) >= _KNOWN:
@@ -171,7 +172,9 @@ class Encoder:
             template = self._templates[key] = self._described(*key, _ID).SerializeToString()
         return template.replace(_ID.encode(), identity)
 
-    def _described(self, rows: int, identifier: str | None, outputs: tuple[Output, ...], inference_id: str) -> Any:
+    def _described(
+        self, rows: int, length: int, identifier: str | None, outputs: tuple[Output, ...], inference_id: str
+    ) -> Any:
         """The answer without its values."""
         answer = pb.ModelInferResponse(
             model_name=self._spec.name, model_version=self._version, id=identifier or inference_id
@@ -179,7 +182,7 @@ class Encoder:
         answer.parameters["inference_id"].string_param = inference_id
         for output in outputs:
             tensor = self._spec.outputs[output.position]
-            answer.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=(rows, *tensor.shape[1:]))
+            answer.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.sized(rows, length))
         return answer
 
 

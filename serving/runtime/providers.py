@@ -12,7 +12,8 @@ from typing import Any
 import onnxruntime as ort
 
 from core.errors import ServiceError
-from core.model_spec import Tensor
+from core.model_spec import ModelSpec
+from serving.runtime.lengths import run_length
 from serving.runtime.settings import Provider
 
 _NAMES: dict[Provider, str] = {
@@ -39,13 +40,15 @@ class Device:
     """Folder of TensorRT's engines, which take minutes to build; they are built at each start without."""
     max_rows: int = 1024
     """Rows of a run at most, which TensorRT builds its engines for."""
+    max_tokens: int = 16384
+    """Of sequences: rows times length of a run at most."""
 
 
 CPU = Device()
 
 
 def open_session(
-    path: Path, options: ort.SessionOptions, inputs: Sequence[Tensor], device: Device
+    path: Path, options: ort.SessionOptions, spec: ModelSpec, device: Device
 ) -> tuple[ort.InferenceSession, Provider]:
     """Load a graph: its session, and what that runs on in truth.
 
@@ -58,7 +61,7 @@ def open_session(
     if device.provider != "cpu":
         # The libraries of CUDA that came as Python packages are on no path of the loader.
         ort.preload_dlls(msvc=False)
-    wanted = [(_NAMES[name], _options(name, inputs, device)) for name in chain if _NAMES[name] in available]
+    wanted = [(_NAMES[name], _options(name, spec, device)) for name in chain if _NAMES[name] in available]
     session = ort.InferenceSession(str(path), options, providers=wanted)
     used = session.get_providers()
     missing = [name for name in chain if _NAMES[name] not in used]
@@ -73,7 +76,7 @@ def open_session(
     return session, next(name for name in chain if name not in missing)
 
 
-def _options(name: Provider, inputs: Sequence[Tensor], device: Device) -> dict[str, Any]:
+def _options(name: Provider, spec: ModelSpec, device: Device) -> dict[str, Any]:
     """https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html#execution-provider-options and
     https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#configuration-options"""
     if name == "cuda":
@@ -87,13 +90,19 @@ def _options(name: Provider, inputs: Sequence[Tensor], device: Device) -> dict[s
         folder = str(device.engine_cache)
         options |= {"trt_engine_cache_enable": True, "trt_engine_cache_path": folder}
         options |= {"trt_timing_cache_enable": True, "trt_timing_cache_path": folder}
-    if all(tensor.datatype != "BYTES" for tensor in inputs):
+    if all(tensor.datatype != "BYTES" for tensor in spec.inputs):
         # One engine for every size of a batch: else it is built anew whenever one is larger than all before.
-        for kind, rows in (("min", 1), ("opt", min(64, device.max_rows)), ("max", device.max_rows)):
-            shapes = [
-                f"{tensor.name}:{'x'.join(str(rows if size == -1 else size) for size in tensor.shape)}"
-                for tensor in inputs
-            ]
+        rows, shortest, longest = device.max_rows, 1, 1
+        if spec.sequences is not None:
+            shortest, longest = run_length(1, spec.sequences), spec.sequences.max_length
+            rows = min(rows, device.max_tokens // shortest)
+        profiles = {
+            "min": (1, shortest),
+            "opt": (min(64, rows, max(device.max_tokens // longest, 1)), longest),
+            "max": (rows, longest),
+        }
+        for kind, sizes in profiles.items():
+            shapes = [f"{tensor.name}:{'x'.join(map(str, tensor.sized(*sizes)))}" for tensor in spec.inputs]
             options[f"trt_profile_{kind}_shapes"] = ",".join(shapes)
     return options
 

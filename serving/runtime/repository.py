@@ -66,7 +66,7 @@ class ServedModel(InferenceModel):  # type: ignore[misc]
             ]
         else:
             tensors = [_instances(body, spec.inputs)]
-        heads = [codec.check_tensor(name, kind, shape, spec, version.max_rows) for name, kind, shape, _ in tensors]
+        heads = [codec.check_tensor(name, kind, shape, spec, version.limits) for name, kind, shape, _ in tensors]
         query = codec.query(heads, (), spec)
         arrays = [
             codec.to_strings(list(tensors[position][3]), heads[position])
@@ -208,12 +208,21 @@ class Repository(ModelRepository):  # type: ignore[misc]
             cpu_fallback=settings.cpu_fallback,
             engine_cache=settings.engine_cache,
             max_rows=max(settings.max_request_rows, settings.max_batch_rows),
+            max_tokens=settings.max_batch_tokens,
         )
 
         def opened() -> Model:
             # What is in memory needs no file any more.
             with self._store.opened(name, number) as folder:
-                return Model(name, number, folder, settings.threads, settings.max_batch_rows, device)
+                return Model(
+                    name,
+                    number,
+                    folder,
+                    settings.threads,
+                    settings.max_batch_rows,
+                    settings.max_batch_tokens,
+                    device,
+                )
 
         model = await asyncio.to_thread(opened)
         self._metrics.provider.labels(name, str(number), model.provider).set(1)
@@ -229,8 +238,10 @@ class Repository(ModelRepository):  # type: ignore[misc]
             ),
             FeatureLookup(
                 self._features, name, model.spec, self._metrics, settings.max_batch_rows, settings.max_queued_rows
-            ),
-            settings.max_request_rows,
+            )
+            if model.spec.features is not None
+            else None,
+            codec.Limits(settings.max_request_rows, settings.max_batch_tokens),
         )
 
 
@@ -293,8 +304,8 @@ class Plane(DataPlane):  # type: ignore[misc]
     async def model_metadata(self, model_name: str, version: str | None = None) -> dict[str, Any]:
         """Metadata of the version that answers, or of the one named; `versions` lists it first.
 
-        A tensor's `parameters.columns` are the names of its second dimension, joined by commas; those of the model say
-        what it runs on.
+        A tensor's `parameters.columns` are the names of its last dimension, joined by commas; those of the model say
+        what it runs on, and how long its sequences may be.
         """
         found = self.repository.version(model_name, version)
         others = [label for label in self.repository.models[model_name].versions if label != found.label]
@@ -303,7 +314,8 @@ class Plane(DataPlane):  # type: ignore[misc]
             "name": model_name,
             "versions": [found.label, *others],
             "platform": "onnxruntime_onnx",
-            "parameters": {"provider": found.model.provider},
+            "parameters": {"provider": found.model.provider}
+            | ({"max_length": spec.sequences.max_length} if spec.sequences is not None else {}),
             "inputs": [_metadata(tensor) for tensor in spec.inputs],
             "outputs": [_metadata(tensor) for tensor in spec.outputs],
         }

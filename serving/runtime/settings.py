@@ -43,6 +43,11 @@ class Settings(BaseModel):
     max_batch_rows: int = Field(
         256, ge=1, description="rows of different requests that are run together at most; measured below it"
     )
+    max_batch_tokens: int = Field(
+        16384,
+        ge=1,
+        description="rows times length, filled up, of a run of sequences, and so of one request; bounds its memory",
+    )
     max_request_rows: int = Field(1024, ge=1, description="rows that one request may have")
     max_queued_rows: int = Field(32768, ge=1, description="rows that may wait, a model; above it the answer is 503")
     max_queue_seconds: float = Field(

@@ -6,38 +6,39 @@ import time
 from collections.abc import Sequence
 
 from serving.runtime import json_codec, proto_codec
+from serving.runtime.arrays import Array, Arrays
 from serving.runtime.batching import Batcher, Job
-from serving.runtime.codec import Query
+from serving.runtime.codec import Limits, Query
 from serving.runtime.errors import RefusedError
 from serving.runtime.features import FeatureLookup
 from serving.runtime.identity import Identity
-from serving.runtime.model import Array, Arrays, Model
+from serving.runtime.model import Model
 from serving.runtime.outputs import Outputs
 
 
 class Version:
     """A request in flight holds it, so that unloading a version drops none."""
 
-    def __init__(self, model: Model, batcher: Batcher, features: FeatureLookup, max_rows: int) -> None:
+    def __init__(self, model: Model, batcher: Batcher, features: FeatureLookup | None, limits: Limits) -> None:
         self.model = model
         self.label = str(model.version)
-        self.max_rows = max_rows
-        """Rows that one request may have."""
-        self.json_decoder = json_codec.Decoder(model.spec, max_rows)
+        self.limits = limits
+        self.json_decoder = json_codec.Decoder(model.spec, limits)
         self.json_encoder = json_codec.Encoder(model.spec, self.label)
-        self.grpc_decoder = proto_codec.Decoder(model.spec, max_rows)
+        self.grpc_decoder = proto_codec.Decoder(model.spec, limits)
         self.grpc_encoder = proto_codec.Encoder(model.spec, self.label)
         self.batcher = batcher
         self._features = features
 
     def submit(self, query: Query, arrays: Sequence[Array], job: Job) -> None:
-        """Answer a request by `job.done`, whose inputs and rows are set here.
+        """Answer a request by `job.done`, whose inputs, rows and length are set here.
 
         Raises:
             RefusedError: It cannot be taken; `job.done` is not called.
         """
         job.rows = query.rows
-        if not query.by_id:
+        job.length = query.length
+        if self._features is None or not query.by_id:
             job.inputs = arrays
             self.batcher.submit(job)
             return
@@ -82,4 +83,4 @@ class _Awaited(Job):
         if isinstance(outputs, RefusedError):
             self.outputs.set_exception(outputs)
         else:
-            self.outputs.set_result(tuple([array[start:end] for array in outputs.arrays]))
+            self.outputs.set_result(outputs.all(start, end))

@@ -214,3 +214,19 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     publish(folder / "models", 1, name="areas", text=True)
     with running(folder / "models", folder / "log", "--log-rotate-seconds", "1") as runtime:
         yield runtime
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported transformer."""
+    from tests.serving.sequences import export_text
+
+    return export_text(tmp_path_factory.mktemp("exported") / "text")
+
+
+@pytest.fixture(scope="session")
+def sums(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model of sequences without a mask."""
+    from tests.serving.sequences import export_sums
+
+    return export_sums(tmp_path_factory.mktemp("exported") / "sums")

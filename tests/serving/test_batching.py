@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ from prometheus_client import CollectorRegistry
 
 from core.errors import ServiceError
 from serving.runtime import batching
+from serving.runtime.arrays import Arrays
 from serving.runtime.batching import Batcher, Job
 from serving.runtime.errors import ABANDONED, RefusedError
 from serving.runtime.identity import identity
 from serving.runtime.log import InferenceLog, read_log
 from serving.runtime.metrics import Metrics
-from serving.runtime.model import Arrays, Model
+from serving.runtime.model import Model
 from serving.runtime.outputs import Outputs
 from tests.serving.conftest import expected, export
 
@@ -40,8 +42,8 @@ class Counted(Model):
 
 @pytest.fixture
 def model(tmp_path: Path) -> Counted:
-    model = Counted("jobs", 1, export(tmp_path / "model"), threads=1, max_batch_rows=64)
-    model.batch_rows = 64
+    model = Counted("jobs", 1, export(tmp_path / "model"), threads=1, max_batch_rows=64, max_batch_tokens=1024)
+    model.buckets = tuple(replace(bucket, batch_rows=64) for bucket in model.buckets)
     model.start_counting(1e-6)
     return model
 
@@ -52,6 +54,7 @@ class Asked(Job):
     def __init__(self, rows: np.ndarray, outcome: "asyncio.Future[object]", deadline: float = math.inf) -> None:
         self.inputs = (rows.reshape(-1),)
         self.rows = len(rows)
+        self.length = 1
         self.identity = identity(None)
         self.started = time.perf_counter()
         self.deadline = deadline
@@ -59,7 +62,7 @@ class Asked(Job):
 
     def done(self, outputs: Outputs | RefusedError, start: int, end: int) -> None:
         refused = isinstance(outputs, RefusedError)
-        self.outcome.set_result(outputs if refused else tuple(array[start:end] for array in outputs.arrays))
+        self.outcome.set_result(outputs if refused else outputs.all(start, end))
 
 
 def submit_all(model: Model, folder: Path, requests: list[np.ndarray], max_queued_rows: int = 4096) -> list[object]:
@@ -217,4 +220,4 @@ def test_a_text_column_without_categories_is_not_served(tmp_path: Path) -> None:
     described = (folder / "model.json").read_text().replace('"AREA": ["north", "south"]', "")
     (folder / "model.json").write_text(described)
     with pytest.raises(ServiceError, match="no categories for AREA"):
-        Model("jobs", 1, folder, threads=1, max_batch_rows=64)
+        Model("jobs", 1, folder, threads=1, max_batch_rows=64, max_batch_tokens=1024)

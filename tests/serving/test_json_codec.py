@@ -11,13 +11,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.model_spec import ModelSpec
-from serving.runtime.codec import Query
+from serving.runtime.codec import Limits, Query
 from serving.runtime.errors import RefusedError
 from serving.runtime.json_codec import Decoder, Encoder
 from serving.runtime.outputs import Outputs
 from tests.serving.conftest import spec
 
 SPEC = ModelSpec.model_validate(spec())
+LIMITS = Limits(rows=1024, tokens=16384)
 HEAD = b'"name": "features", "shape": [1, 3], "datatype": "FP32"'
 NUMBER = st.none() | st.integers(-5, 10**20) | st.floats(0, 100) | st.booleans() | st.sampled_from(["3", "]", '"data"'])
 
@@ -66,7 +67,7 @@ def read(decoder: Decoder, body: bytes) -> tuple[Query, list[np.ndarray]] | str:
 
 def read_whole(body: bytes) -> tuple[Query, list[np.ndarray]] | str:
     """The same without a cut."""
-    decoder = Decoder(SPEC, 1024)
+    decoder = Decoder(SPEC, LIMITS)
     try:
         plan = decoder._read(body, 0, 0)
         return plan.query, decoder._fill(plan, [], b"")
@@ -74,7 +75,7 @@ def read_whole(body: bytes) -> tuple[Query, list[np.ndarray]] | str:
         return re.sub(r"line \d+ column \d+ \(char \d+\)", "", refused.reason)
 
 
-KNOWING = Decoder(SPEC, 1024)
+KNOWING = Decoder(SPEC, LIMITS)
 """It remembers the skeletons of all examples."""
 
 
@@ -115,7 +116,7 @@ def test_other_values_in_a_known_frame_are_read_as_a_whole_body(
     rows: list[list[bytes]], brackets: list[bytes], spaces: list[bytes]
 ) -> None:
     frame = b'{"inputs": [{"name": "features", "shape": [2, 3], "datatype": "FP32", "data": %b}]}'
-    decoder = Decoder(SPEC, 1024)
+    decoder = Decoder(SPEC, LIMITS)
     for _ in range(2):
         decoder.decode(frame % b"[1, 2, 3, 4, 5, 6]", None)
     assert decoder._last is not None
@@ -134,11 +135,11 @@ def test_a_client_cannot_send_the_mark_of_a_cut() -> None:
     body = b'{"inputs": [{%b, "data": %d}], "x": {"data": [1, 2, 3]}}'
     for number in (0, 1 << 61, (1 << 62) - 1, (1 << 64) - 1):
         with pytest.raises(RefusedError, match="data is not a list"):
-            Decoder(SPEC, 1024).decode(body % (HEAD, number), None)
+            Decoder(SPEC, LIMITS).decode(body % (HEAD, number), None)
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    decoder = Decoder(SPEC, 1024)
+    decoder = Decoder(SPEC, LIMITS)
     encoder = Encoder(SPEC, "1")
     tensor = {"name": "features", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
     for number in range(3000):
@@ -177,7 +178,7 @@ def test_answers_of_one_run_have_each_their_own_rows(
         assert document["id"] == (f"{rows:036d}" if identifier is None else identifier)
         found = {output["name"]: output for output in document["outputs"]}
         assert list(found) == (names or ["probability", "label"])
-        for name, array in zip(("probability", "label"), outputs.arrays, strict=True):
+        for name, array in zip(("probability", "label"), outputs.all(0, sum(sizes)), strict=True):
             if name in found:
                 assert found[name]["shape"] == [rows]
                 data = [np.nan if value is None else value for value in found[name]["data"]]

@@ -26,9 +26,9 @@ def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_runs_on_nothing_else_unless_that_is_allowed(tmp_path: Path, provider: Provider) -> None:
     folder = export(tmp_path / "model")
     with pytest.raises(ServiceError, match=f"cannot run on {provider}: .*--cpu-fallback true"):
-        Model("jobs", 1, folder, threads=1, max_batch_rows=8, device=Device(provider=provider))
+        Model("jobs", 1, folder, threads=1, max_batch_rows=8, max_batch_tokens=1024, device=Device(provider=provider))
     allowed = Device(provider=provider, cpu_fallback=True, engine_cache=tmp_path / "engines")
-    model = Model("jobs", 1, folder, threads=1, max_batch_rows=8, device=allowed)
+    model = Model("jobs", 1, folder, threads=1, max_batch_rows=8, max_batch_tokens=1024, device=allowed)
     assert model.provider == "cpu"
     np.testing.assert_allclose(model.run((ROWS,))[0], expected(ROWS), rtol=1e-5)
 
@@ -58,10 +58,10 @@ def test_a_runtime_without_its_gpu_is_not_ready_and_says_why(tmp_path: Path) -> 
 
 def test_tensorrt_builds_one_engine_for_all_sizes_and_keeps_it(tmp_path: Path) -> None:
     device = Device(provider="tensorrt", engine_cache=tmp_path / "engines", max_rows=256)
-    options = _options("tensorrt", ModelSpec.model_validate(spec()).inputs, device)
+    options = _options("tensorrt", ModelSpec.model_validate(spec()), device)
     assert options["trt_profile_min_shapes"] == "features:1x3"
     assert options["trt_profile_opt_shapes"] == "features:64x3"
     assert options["trt_profile_max_shapes"] == "features:256x3"
     assert Path(options["trt_engine_cache_path"]).is_dir()
-    texts = _options("tensorrt", ModelSpec.model_validate(spec(text=True)).inputs, device)
+    texts = _options("tensorrt", ModelSpec.model_validate(spec(text=True)), device)
     assert not any(name.startswith("trt_profile") for name in texts)
