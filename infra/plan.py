@@ -28,7 +28,6 @@ from pulumi.runtime import resource as registration
 from pulumi.runtime import rpc, settings
 from pulumi.runtime import stack as runtime
 from pulumi.runtime.config import set_all_config
-from pulumi.runtime.mocks import MockEngine
 from pulumi.runtime.proto import resource_pb2, source_pb2
 
 from core.errors import ConfigError, PlanError
@@ -220,7 +219,7 @@ def _run(
             project=PROJECT,
             stack=stack,
             monitor=recorder,
-            engine=MockEngine(None),
+            engine=None,
             dry_run=True,
             organization="plan",
         )

@@ -249,7 +249,7 @@ def rights(args: LogsArgs) -> list[Permission]:
 def data_source() -> str:
     """Grafana's provisioning of Loki."""
     source = {"name": "Loki", "uid": "loki", "type": "loki", "access": "proxy", "url": URL, "isDefault": False}
-    return yaml.safe_dump({"apiVersion": 1, "datasources": [source]}, sort_keys=False)
+    return yaml.dump({"apiVersion": 1, "datasources": [source]}, Dumper=yaml.CSafeDumper, sort_keys=False)
 
 
 def _objects(access: Access) -> Values:

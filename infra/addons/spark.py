@@ -159,7 +159,7 @@ class Spark(pulumi.ComponentResource):
         needs += connections.declare(cluster, namespace, documents, self)
         image = pins().image("spark")
         example = pulumi.Output.all(**access.environment).apply(
-            lambda found: yaml.safe_dump(
+            lambda found: yaml.dump(
                 {
                     "apiVersion": f"{_GROUP}/v1beta2",
                     "kind": "SparkApplication",
@@ -173,6 +173,7 @@ class Spark(pulumi.ComponentResource):
                         secrets,
                     ),
                 },
+                Dumper=yaml.CSafeDumper,
                 sort_keys=False,
             )
         )

@@ -53,13 +53,14 @@ def feature_store(registry: str, online: str, registry_ttl_seconds: int) -> str:
         registry: SQLAlchemy URL.
         online: As `online_store` takes it.
     """
-    return yaml.safe_dump(
+    return yaml.dump(
         {
             "provider": "local",
             "registry": {"registry_type": "sql", "path": registry, "cache_ttl_seconds": registry_ttl_seconds},
             "offline_store": {"type": "dask"},
             **online_store(online),
         },
+        Dumper=yaml.CSafeDumper,
         sort_keys=False,
     )
 

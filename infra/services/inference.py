@@ -71,7 +71,7 @@ class Inference(pulumi.ComponentResource):
                 *("--provider", "cuda" if size["resources"].gpus else "cpu"),
             ],
             environment=SILENT,
-            files=[File(name=feature_server.FILE, content=yaml.safe_dump(online, sort_keys=False))],
+            files=[File(name=feature_server.FILE, content=yaml.dump(online, Dumper=yaml.CSafeDumper, sort_keys=False))],
             ports={"http": http, "grpc": grpc},
             readiness=Probe(port="http", path=_HEALTH),
             role="inference",

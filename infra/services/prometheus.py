@@ -40,7 +40,7 @@ def targets(found: Sequence[Target]) -> str:
 
 def configuration(scrape_seconds: int, targets_file: str, rules: Sequence[str]) -> str:
     """The text of prometheus.yml."""
-    return yaml.safe_dump(
+    return yaml.dump(
         {
             "global": {"scrape_interval": f"{scrape_seconds}s", "evaluation_interval": f"{scrape_seconds}s"},
             "rule_files": sorted(rules),
@@ -51,6 +51,7 @@ def configuration(scrape_seconds: int, targets_file: str, rules: Sequence[str]) 
                 }
             ],
         },
+        Dumper=yaml.CSafeDumper,
         sort_keys=False,
     )
 

@@ -279,7 +279,9 @@ def _contract_valid(resource: Resource, _graph: Graph) -> Faults:
     import yaml
 
     try:
-        parse_contract(yaml.safe_dump(dict(resource.inputs), sort_keys=False), resource.place or resource.name)
+        parse_contract(
+            yaml.dump(dict(resource.inputs), Dumper=yaml.CSafeDumper, sort_keys=False), resource.place or resource.name
+        )
     except ContractError as error:
         for line in str(error).splitlines()[1:] or [str(error)]:
             yield line.strip()
