@@ -155,12 +155,16 @@ class Api:
     def everything(self, without: Collection[str] = ("events",)) -> list[Manifest]:
         """All objects of all kinds, as kind, namespace and name."""
         found: list[Manifest] = []
+        known: set[tuple[str, str]] = set()
         groups = self._http.get("/apis").json()["groups"]
-        for version in ["v1", *(group["preferredVersion"]["groupVersion"] for group in groups)]:
+        # The preferred version of a group is its first, and need not have all of its kinds.
+        for version in ["v1", *(one["groupVersion"] for group in groups for one in group["versions"])]:
             self._discover(version)
             for resource in self._kinds[version].values():
-                if "list" not in resource["verbs"] or resource["name"] in without:
+                kind = (version.rpartition("/")[0], resource["kind"])
+                if "list" not in resource["verbs"] or resource["name"] in without or kind in known:
                     continue
+                known.add(kind)
                 listed = self._http.get(f"{_prefix(version)}/{resource['name']}", headers=_METADATA).json()
                 found += [
                     {"apiVersion": version, "kind": resource["kind"], "metadata": item["metadata"]}
