@@ -80,6 +80,7 @@ class Batcher:
         self._metrics.queued_rows.set_function(lambda: self._rows)
         self._metrics.batch_limit.set(max(bucket.batch_rows for bucket in model.buckets))
         self._executor = executor
+        self._buckets = model.buckets
         self._inputs = [
             (tensor if tensor.is_sequence else None, DTYPES[tensor.datatype], tensor.shape[1:])
             for tensor in model.spec.inputs
@@ -123,13 +124,13 @@ class Batcher:
             self.check_room(job.rows)
             if job.deadline < math.inf and time.perf_counter() + self._work * self._pace > job.deadline:
                 raise late(f"the queue of {self._model.name} is longer than the request can wait")
-        bucket = self._model.buckets[job.length]
+        rows, bucket = job.rows, self._buckets[job.length]
         queue = self._queues.get(bucket.length)
         if queue is None:
             queue = self._queues[bucket.length] = deque()
         queue.append(job)
-        self._rows += job.rows
-        self._work += job.rows * bucket.row_seconds
+        self._rows += rows
+        self._work += rows * bucket.row_seconds
         if not self._scheduled and not self._running:
             self._schedule()
 
@@ -146,7 +147,7 @@ class Batcher:
         jobs = self._take(started)
         self._wake(len(jobs))
         if jobs:
-            bucket = self._model.buckets[jobs[0].length]
+            bucket = self._buckets[jobs[0].length]
             inputs = self._join(jobs, bucket)
             faults = self._model.faults(inputs)
             if faults is not None:
@@ -173,18 +174,19 @@ class Batcher:
         length, *others = self._queues
         if others:
             length = min(self._queues, key=lambda length: self._queues[length][0].started)
-        queue, bucket = self._queues[length], self._model.buckets[length]
-        rows = 0
+        queue, bucket = self._queues[length], self._buckets[length]
+        rows = rows_gone = 0
+        gone: list[Job] = []
         while queue and (not jobs or rows + queue[0].rows <= bucket.batch_rows):
             job = queue.popleft()
-            self._rows -= job.rows
-            self._work -= job.rows * bucket.row_seconds
             if job.deadline < now:
-                gone = job.deadline == GONE
-                job.done(abandoned() if gone else late("the request's time had passed before its turn"), 0, 0)
+                gone.append(job)
+                rows_gone += job.rows
                 continue
             jobs.append(job)
             rows += job.rows
+        self._rows -= rows + rows_gone
+        self._work -= (rows + rows_gone) * bucket.row_seconds
         if not queue:
             del self._queues[length]
             if not self._queues:
@@ -193,6 +195,9 @@ class Batcher:
         if jobs:
             self._job_rows = rows / len(jobs)
             self._job_work = self._job_rows * bucket.row_seconds
+        for job in gone:
+            abandons = job.deadline == GONE
+            job.done(abandoned() if abandons else late("the request's time had passed before its turn"), 0, 0)
         return jobs
 
     def _wake(self, taken: int) -> None:
