@@ -19,6 +19,8 @@ _FREEZE_SECONDS = 2.0
 _CUT_SECONDS = 2.0
 _RESTART_SECONDS = 0.5
 _PATCH = "patch "
+_BESIDE = ("configmaps", "resourcequotas", "secrets", "serviceaccounts")
+"""What is made at the same time as network policies, whichever of them a stack has."""
 _NODE_POOL = "kubernetes:karpenter.sh/v1:NodePool"
 _FULL = "InsufficientDBInstanceCapacity"
 """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html#API_CreateDBInstance_Errors"""
@@ -137,7 +139,7 @@ def _refused(trial: Trial) -> None:
             times=None,
         ),
         theirs: Rule(
-            matches=lambda call: call.operation == f"{_PATCH}secrets",
+            matches=lambda call: call.operation.removeprefix(_PATCH) in _BESIDE,
             effect=kubernetes.refused(HTTPStatus.CONFLICT, "Conflict", theirs),
         ),
     }
