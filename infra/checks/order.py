@@ -38,7 +38,7 @@ _DEFINED_BY = {
 
 
 def order(objects: Objects, installed: frozenset[str]) -> Iterator[str]:
-    """Objects that could come before their namespace, or before the chart that defines their kind.
+    """Objects that could come before their namespace or the chart that defines their kind, or would never go.
 
     Args:
         installed: Parts that the site runs already.
@@ -50,10 +50,15 @@ def order(objects: Objects, installed: frozenset[str]) -> Iterator[str]:
         if resource.type == "kubernetes:helm.sh/v4:Chart"
     } | {addon.inputs["addonName"]: addon.urn for addon in objects.named("aws:eks/addon:Addon")}
     for resource in objects.graph.resources:
-        if not resource.type.startswith("kubernetes:") or resource.type.endswith(":Namespace"):
+        if not resource.type.startswith("kubernetes:"):
             continue
         here = f"{resource.type.rpartition(':')[2]} {resource.name}"
         metadata = resource.inputs.get("metadata", {})
+        # A controller that takes one away puts it there, too.
+        for finalizer in metadata.get("finalizers", ()):
+            yield f"{here} has the finalizer {finalizer}, which no one takes away: a destroy would wait for ever"
+        if resource.type.endswith(":Namespace"):
+            continue
         namespace = metadata.get("namespace") or resource.inputs.get("namespace")
         if namespace and namespace not in ("kube-system", "default"):
             if namespace not in namespaces:

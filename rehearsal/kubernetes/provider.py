@@ -46,12 +46,24 @@ _DEFINED_SECONDS = 5
 _FIXED = {
     "kubernetes:apps/v1:Deployment": ("selector",),
     "kubernetes:apps/v1:DaemonSet": ("selector",),
-    "kubernetes:apps/v1:StatefulSet": ("selector", "serviceName", "volumeClaimTemplates", "podManagementPolicy"),
-    "kubernetes:batch/v1:Job": ("selector", "template", "completions"),
+    "kubernetes:apps/v1:StatefulSet": (
+        "selector",
+        "serviceName",
+        "volumeClaimTemplates",
+        "podManagementPolicy",
+        "revisionHistoryLimit",
+    ),
+    "kubernetes:batch/v1:Job": ("selector", "template", "completions", "parallelism"),
+    "kubernetes:core/v1:ResourceQuota": ("scopes",),
+    "kubernetes:core/v1:Service": ("clusterIP",),
 }
-"""Fields of `spec` for which the real provider makes a new object, since the API server takes no other value."""
+"""Fields of `spec` for which the real provider makes a new object, mostly since the API server takes no other value.
+
+https://github.com/pulumi/pulumi-kubernetes/blob/master/provider/pkg/provider/diff.go
+"""
 _RENEWED = {
     "kubernetes:core/v1:ConfigMap": ("data", "binaryData", "immutable"),
+    "kubernetes:core/v1:PersistentVolumeClaim": ("spec",),
     "kubernetes:core/v1:Secret": ("type", "stringData", "data", "immutable"),
     "kubernetes:storage.k8s.io/v1:StorageClass": ("parameters", "provisioner"),
     "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding": ("roleRef",),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tests.defects import cloud, entrance, network, order, program, rights, settings, workloads
+from tests.defects import cloud, entrance, network, order, program, release, rights, settings, workloads
 from tests.defects.model import Defect
 
 TOPICS: Mapping[str, Sequence[Defect]] = {
@@ -29,6 +29,8 @@ TOPICS: Mapping[str, Sequence[Defect]] = {
     "what the API server asks": workloads.OBJECTS,
     "order in the cluster": order.CLUSTER,
     "order in the cloud": order.CLOUD,
+    "a later release": release.RELEASES,
+    "a destroy": release.ENDS,
     "the entrance": entrance.ROUTES,
     "metrics and alerts": entrance.WATCHED,
     "charts and images": entrance.IMAGES,

@@ -38,6 +38,7 @@ class Defect:
         change: How its file, or its graph, is broken.
         seen: An issue of another project that met it.
         program: Registered with the whole stack, where the program is what is wrong.
+        later: What the next release changes of what `change` left, once that is there.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Defect:
     change: Change = no_change
     seen: str | None = None
     program: Callable[[], Any] | None = None
+    later: Change | None = None
 
 
 def early(kind: str, name: str, *forgotten: str) -> Change:

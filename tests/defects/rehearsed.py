@@ -67,6 +67,32 @@ class Rehearsed:
                 return refused
         return None
 
+    def objection(self, former: World, world: World) -> str | None:
+        """What becomes of a resource that is there and changes: refused, or replaced; None where it is changed."""
+        sound = {one["urn"]: one for one in former.plan()}
+        for after in world.changed():
+            before, made = sound[after["urn"]], dict[str, Made]()
+            if after == before:
+                continue
+            if after["type"] in KINDS:
+                provider: Provider = self._cloud
+                made = self._account(sound, before)
+            elif self._is_object(after):
+                provider = self._cluster
+                for needed in _needed(sound, before):
+                    self._have(needed, before)
+                if _place(before) in self._objects:
+                    self._remove(before)
+            else:
+                continue
+            there = _make(provider, before, made)
+            said = _changed(provider, before, after, there, made)
+            if provider is self._cluster:  # The account begins anew each time.
+                provider.delete(before["type"], there.id, _filled(before["inputs"], made), there.outputs)
+            if said is not None:
+                return said
+        return None
+
     def _in_cloud(self, sound: Mapping[str, Document], broken: Document) -> str | None:
         """In an account with what it depends on, and nothing else."""
         try:
@@ -169,6 +195,23 @@ def _make(provider: Provider, one: Document, made: Mapping[str, Made]) -> Made:
     if wrong:
         raise ProviderError("; ".join(wrong))
     return provider.create(one["type"], one["name"], inputs)
+
+
+def _changed(
+    provider: Provider, before: Document, after: Document, there: Made, made: Mapping[str, Made]
+) -> str | None:
+    kind, old, new = before["type"], _filled(before["inputs"], made), _filled(after["inputs"], made)
+    replaced = provider.difference(kind, old, there.outputs, new).replaced
+    if replaced:
+        name = f"{kind.rpartition(':')[2]} {before['name']}"
+        protected = before.get("options", {}).get("protect", False)
+        then = "it is protected, and the engine refuses" if protected else "it goes before another one comes"
+        return f"{name} is replaced for its {', '.join(sorted(replaced))}: {then}"
+    try:
+        provider.update(kind, there.id, old, there.outputs, new)
+    except ProviderError as error:
+        return str(error)
+    return None
 
 
 def _pod(owner: Document) -> Document:

@@ -17,9 +17,10 @@ from infra.plan import Graph, Resource, record
 from infra.program import compose
 from policies.engine import Status
 from policies.outcome import Outcome
-from tests.defects.model import Defect, Document, World
+from tests.defects.model import Change, Defect, Document, World
 from tests.defects.rehearsed import Rehearsed
 from tests.policies.mutations.suite import Suite, planned
+from tests.policies.mutations.world import Clean
 
 CONFIGURATION, PLAN, CHECK, REHEARSAL = "configuration", "plan", "check", "rehearsal"
 _REFUSALS = (PlanError, ConfigError, TypeError, RuntimeError, pulumi.ConfigMissingError)
@@ -61,6 +62,8 @@ class Defects:
 
     def _try(self, defect: Defect) -> tuple[str | None, str]:
         clean = self._suite.clean[defect.subject]
+        if defect.later is not None:
+            return self._release(clean, defect, defect.later)
         world = World(clean)
         defect.change(world)
         settings = self._settings[defect.subject]
@@ -83,6 +86,23 @@ class Defects:
         if rules:
             return CHECK, ", ".join(rules)
         refused = self._last.refusal(clean, world) if self._last is not None and defect.program is None else None
+        return (None, "") if refused is None else (REHEARSAL, refused)
+
+    def _release(self, clean: Clean, defect: Defect, later: Change) -> tuple[str | None, str]:
+        """Try what changes of that which is there: what was wrong before is not the release's fault."""
+        former, world = World(clean), World(clean)
+        for one in (former, world):
+            defect.change(one)
+        later(world)
+        settings = self._settings[defect.subject]
+        known = set(faults(self._graph(former), settings))
+        found = [one for one in faults(self._graph(world), settings) if one not in known]
+        if found:
+            return PLAN, found[0]
+        before, after = (_failures(self._suite.examine(one)) for one in (former, world))
+        if rules := sorted({rule for rule, _ in after - before}):
+            return CHECK, ", ".join(rules)
+        refused = self._last.objection(former, world) if self._last is not None else None
         return (None, "") if refused is None else (REHEARSAL, refused)
 
     def _graph(self, world: World) -> Graph:

@@ -30,8 +30,10 @@ of 355 were caught before the rehearsal. Most checks of `infra/checks` were writ
 | `rehearsal` | the broken resource is made by the rehearsal's providers, after all that it depends on | minutes |
 
 What is rehearsed here is made on moto, held against AWS's own model of its calls, or on a real API server, with the
-pods that a controller would make; the sound one, in the same place, was not refused. A whole rehearsal
-(`make rehearse`) has the engine and its order beside that, and charts, and nodes that pods wait for.
+pods that a controller would make; the sound one, in the same place, was not refused. What a later release changes is
+made as it was and then changed: the provider refuses that, or has it replaced, which `pulumi preview` shows too; a
+whole rehearsal begins from nothing, and does not see it. Beside that, a whole rehearsal
+(`make rehearse`) has the engine and its order, and charts, and nodes that pods wait for.
 
 This file is written by `python -m tests.defects`, and a test holds it up to date.
 """
