@@ -158,7 +158,7 @@ class Trial:
         held = self.engine.resources()
         with self._to_its_end():
             self.steps.through("destroy", self.engine.destroy())
-        left = leftovers.cloud(held, self.engine.environment) if self.on_aws else []
+        left = leftovers.cloud(leftovers.deletable(held), self.engine.environment) if self.on_aws else []
         self.steps.check([f"{item} is left" for item in [*left, *self.cluster.found()]])
         self.is_up = False
 
