@@ -19,8 +19,8 @@ _FREEZE_SECONDS = 2.0
 _CUT_SECONDS = 2.0
 _RESTART_SECONDS = 0.5
 _PATCH = "patch "
-_BESIDE = ("configmaps", "resourcequotas", "secrets", "serviceaccounts")
-"""What is made at the same time as network policies, whichever of them a stack has."""
+_OWNED = ("configmaps", "secrets")
+"""What others may have put there before, whichever of them a stack has."""
 _NODE_POOL = "kubernetes:karpenter.sh/v1:NodePool"
 _FULL = "InsufficientDBInstanceCapacity"
 """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html#API_CreateDBInstance_Errors"""
@@ -116,7 +116,7 @@ def _busy(trial: Trial) -> None:
 
 
 def _refused(trial: Trial) -> None:
-    """Take a right away in AWS, then one in the cluster; there an object is another's, too."""
+    """Take a right away in AWS, then one in the cluster; then an object there is another's."""
     if trial.on_aws:
         action = "iam:CreateRole"
         said = f"User: arn:aws:iam::123456789012:user/rehearsal is not authorized to perform: {action}"
@@ -139,12 +139,14 @@ def _refused(trial: Trial) -> None:
             times=None,
         ),
         theirs: Rule(
-            matches=lambda call: call.operation.removeprefix(_PATCH) in _BESIDE,
+            matches=lambda call: call.operation.removeprefix(_PATCH) in _OWNED,
             effect=kubernetes.refused(HTTPStatus.CONFLICT, "Conflict", theirs),
         ),
     }
-    trial.kubernetes.rules = list(rules.values())
-    trial.failing("up without a right in the cluster", rules)
+    # One after another: the engine begins nothing more once something failed.
+    for name, (text, rule) in zip(("a right in the cluster", "an object of its own"), rules.items(), strict=True):
+        trial.kubernetes.rules = [rule]
+        trial.failing(f"up without {name}", {text: rule})
     trial.kubernetes.rules = []
     trial.up("up with all rights")
 
