@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.plan import read_stack
+from infra.plan import read_stack, stacks
 from tools.build import BIN, ROOT
 
 _PATH = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
@@ -31,7 +31,7 @@ _STEPS = ["up from nothing", "up again", "a setting changed", "altered by hand",
     any(shutil.which(name, path=_PATH) is None for name in _PROGRAMS),
     reason="no engine or no control plane on this machine: `python -m tools.build engine rehearsal`",
 )
-@pytest.mark.parametrize("stack", ["local", "onprem", "smb"])  # `make rehearse` goes through all, for minutes each.
+@pytest.mark.parametrize("stack", stacks(ROOT))
 def test_a_stack_goes_through(stack: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [Path(sys.prefix) / "bin" / "falaj", "rehearse", stack, "--json"],
