@@ -1,12 +1,14 @@
 """`falaj rehearse`: stacks from nothing to destroyed, without an account."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -46,6 +48,7 @@ def rehearse(
     faults = named(fault) if fault else []
     for group in ("engine", "rehearsal"):
         ensure(group)
+    signal.signal(signal.SIGTERM, _end)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.prefix) / "bin"), str(BIN), os.environ.get("PATH", os.defpath)])
     summaries = [_summary(stack, policies, as_json, faults) for stack in (known(ROOT) if every else stacks or [])]
     if as_json:
@@ -58,6 +61,11 @@ def rehearse(
         console.table(["stack", "resources", "seconds", ""], rows)
     if any("failed" in each for each in summaries):
         raise typer.Exit(1)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave as by an interrupt, so that the engine and the servers end too: a CI job out of time sends this."""
+    sys.exit(128 + number)
 
 
 def _summary(stack: str, policies: bool, as_json: bool, faults: Sequence[str]) -> dict[str, Any]:
