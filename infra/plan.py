@@ -509,7 +509,6 @@ def _place(hint: Any, place: str, depth: int) -> Any:
     return None
 
 
-@functools.cache
 def _declared(kind: str) -> type[pulumi.CustomResource] | None:
     """The loaded class of resources of a type; what is registered was made from it, or has none."""
     waiting: list[type[pulumi.CustomResource]] = [pulumi.CustomResource]
