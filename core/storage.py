@@ -96,7 +96,7 @@ def opened(uri: str | Path) -> Iterator[BinaryIO]:
                 yield cast(BinaryIO, file)
 
 
-def write(uri: str | Path, data: bytes) -> None:
+def write(uri: str | Path, data: bytes | memoryview) -> None:
     """Put `data` there at once, whatever was there before; on this machine it is on the disk then.
 
     Raises:
@@ -105,7 +105,7 @@ def write(uri: str | Path, data: bytes) -> None:
     with _told(uri, "written"):
         path = local_path(uri)
         if path is None:
-            _s3().pipe_file(_key(uri), data)
+            _s3().pipe_file(_key(uri), bytes(data))
             return
         with _draft(path, data) as draft:
             draft.replace(path)
@@ -255,7 +255,7 @@ def _key(uri: str | Path) -> str:
 
 
 @contextmanager
-def _draft(path: Path, data: bytes) -> Iterator[Path]:
+def _draft(path: Path, data: bytes | memoryview) -> Iterator[Path]:
     """A synced file beside `path`, which the block puts in its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")

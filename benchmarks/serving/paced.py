@@ -1,13 +1,15 @@
 """Load at a given rate whose arrivals are spread: one request every 1/rate seconds, each client's at its own moment.
 
 Generators that tick (wrk's and h2load's clocks do, for all clients at once) send what is due in bursts, and then the
-server's p99 is that of the burst. This one polls, so it needs a core of its own. A request whose client still waits
-for an answer is sent when that is there, and its time counts from the moment at which it was due.
+server's p99 is that of the burst. One that polls takes from the server half of a core that both share as hyperthreads.
+This one sleeps until a request is due or an answer is there. A request whose client still waits for an answer is sent
+when that is there, and its time counts from the moment at which it was due.
 
 Used by compare.py and soak.py. Run as: python paced.py PORT PATH BODY CLIENTS RATE WARM_UP_S SECONDS
 Prints JSON: answered, refused, and p50 and p99 in ms of those answered, from the moment at which they were due.
 """
 
+import ctypes
 import gc
 import json
 import select
@@ -19,6 +21,8 @@ from pathlib import Path
 import numpy as np
 
 _SEND_BYTES = 1 << 21
+_ABSOLUTE = 1
+"""TFD_TIMER_ABSTIME"""
 
 
 class Client:
@@ -53,14 +57,19 @@ def run(port: int, request: bytes, clients: int, rate: float, warm_up: float, se
     times: list[float] = []
     refused = turn = 0
     gc.disable()
+    clock = _Clock()
+    poll.register(clock.descriptor, select.EPOLLIN)
     while (now := time.perf_counter()) < end:
         # The clients' turns come round in order; one that waits is passed over, and sends when it has its answer.
-        while start + turn / rate <= now:
+        while (due := start + turn / rate) <= now:
             client = connections[turn % clients]
             if not client.waiting and client.due <= now:
                 _send(client, request)
             turn += 1
-        for descriptor, _ in poll.poll(0):
+        clock.ring(due)
+        for descriptor, _ in poll.poll():
+            if descriptor == clock.descriptor:
+                continue
             client = by_descriptor[descriptor]
             status = _receive(client)
             if not status:
@@ -77,6 +86,21 @@ def run(port: int, request: bytes, clients: int, rate: float, warm_up: float, se
                 _send(client, request)
     p50, p99 = np.percentile(times or [0.0], (50, 99)) * 1000
     return {"answered": len(times), "refused": refused, "p50": float(p50), "p99": float(p99)}
+
+
+class _Clock:
+    """A timer that a poll can wait for, to the microsecond; Python has one of its own from 3.13 on."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self.descriptor: int = self._libc.timerfd_create(time.CLOCK_MONOTONIC, 0)
+
+    def ring(self, moment: float) -> None:
+        """Be ready to read from `moment` of `time.perf_counter` on, which is CLOCK_MONOTONIC; never before."""
+        seconds, nanoseconds = divmod(int(moment * 1e9), 10**9)
+        times = (ctypes.c_long * 4)(0, 0, seconds, nanoseconds)
+        if self._libc.timerfd_settime(self.descriptor, _ABSOLUTE, times, None):
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
 
 
 def _send(client: Client, request: bytes) -> None:

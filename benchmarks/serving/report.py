@@ -39,6 +39,7 @@ _PARTS = {
     "/serving/runtime/version.py": "batching and validation",
     "/serving/runtime/journal.py": "inference log",
     "/serving/runtime/log.py": "inference log",
+    "/serving/runtime/log_parquet.py": "inference log",
     "/serving/runtime/identity.py": "request ids",
     "/serving/runtime/histogram.py": "metrics",
     "/serving/": "our HTTP layer",

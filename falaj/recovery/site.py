@@ -30,7 +30,8 @@ from infra.substrates.base import (
     TRACKING,
 )
 from infra.substrates.kubernetes.site import SiteBindings
-from serving.runtime.log import JOURNAL, convert
+from serving.runtime.log import JOURNAL
+from serving.runtime.log_parquet import convert
 from serving.store import open_models
 
 _FOLDERS = (ARTIFACTS, OFFLINE_FEATURES, PROFILES, LINEAGE)

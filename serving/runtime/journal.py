@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 from uuid import uuid4
 
 import numpy as np
@@ -58,6 +58,8 @@ class Batch:
     lengths: Array
     inputs: Arrays
     outputs: Arrays
+    size: int
+    """In bytes."""
 
 
 class Segment:
@@ -151,56 +153,76 @@ class Segment:
         return written
 
 
-def read(path: Path) -> tuple[Header | None, list[Batch], int]:
-    """Read a segment up to its first frame that is torn.
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a tensor's array lies in a batch: `rest` are its sizes after the first, the rows or the tokens."""
 
-    Returns:
-        Its header (None where even that is torn), its batches, and how many bytes at the end were left out.
+    datatype: str
+    rest: tuple[int, ...]
+    is_sequence: bool
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Self:
+        return cls(tensor.datatype, tensor.shape[1 + tensor.is_sequence :], tensor.is_sequence)
+
+
+class Reader:
+    """The batches of a segment, one at a time, up to its first frame that is torn.
+
+    Args:
+        file: The segment, open at its beginning.
+
+    Raises:
+        OSError: It cannot be read; also while the batches are.
     """
-    data = path.read_bytes()
-    header: Header | None = None
-    batches: list[Batch] = []
-    end = 0
-    for payload in _frames(data):
-        if header is None:
-            header = Header.model_validate_json(payload)
-        else:
-            batches.append(_load_batch(payload, header))
-        end += _FRAME.size + len(payload)
-    return header, batches, len(data) - end
 
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.torn = os.fstat(file.fileno()).st_size
+        """How many bytes are left: once all batches are read, those that are none."""
+        payload = self._payload()
+        self.header = Header.model_validate_json(payload) if payload is not None else None
+        """None where even that is torn."""
 
-def _frames(data: bytes) -> Iterator[bytes]:
-    offset = 0
-    while offset + _FRAME.size <= len(data):
-        length, crc = _FRAME.unpack_from(data, offset)
-        payload = data[offset + _FRAME.size : offset + _FRAME.size + length]
+    def __iter__(self) -> Iterator[Batch]:
+        if self.header is not None:
+            layout = [_Layout.of(tensor) for tensor in (*self.header.inputs, *self.header.outputs)]
+            while (payload := self._payload()) is not None:
+                yield _load_batch(payload, layout, len(self.header.inputs))
+
+    def _payload(self) -> bytes | None:
+        frame = self._file.read(_FRAME.size)
+        if len(frame) < _FRAME.size:
+            return None
+        length, crc = _FRAME.unpack(frame)
+        # A length that is torn itself may be any number: no memory is taken for more than there is.
+        if length > self.torn - _FRAME.size:
+            return None
+        payload = self._file.read(length)
         if len(payload) != length or zlib.crc32(payload) != crc:
-            return
-        yield payload
-        offset += _FRAME.size + length
+            return None
+        self.torn -= _FRAME.size + length
+        return payload
 
 
-def _load_batch(payload: bytes, header: Header) -> Batch:
+def _load_batch(payload: bytes, layout: Sequence[_Layout], inputs: int) -> Batch:
     moment, requests, rows = _BATCH.unpack_from(payload)
     offset = _BATCH.size
     ids = payload[offset : offset + 16 * requests]
     offset += 16 * requests
     counts = np.frombuffer(payload, "<u4", requests, offset)
     offset += 4 * requests
-    tensors = (*header.inputs, *header.outputs)
-    lengths = np.ones(requests, np.int64)
-    if any(tensor.is_sequence for tensor in tensors):
+    lengths, tokens = np.ones(requests, np.int64), rows
+    if any(tensor.is_sequence for tensor in layout):
         lengths = np.frombuffer(payload, "<u4", requests, offset).astype(np.int64)
         offset += 4 * requests
-    tokens = int(counts @ lengths)
+        tokens = int(counts @ lengths)
     arrays: list[Array] = []
-    for tensor in tensors:
-        shape = (tokens, *tensor.shape[2:]) if tensor.is_sequence else tensor.sized(rows, 1)
+    for tensor in layout:
+        shape = (tokens if tensor.is_sequence else rows, *tensor.rest)
         array, offset = _load(payload, offset, tensor.datatype, shape)
         arrays.append(array)
-    inputs = len(header.inputs)
-    return Batch(moment, ids, counts, lengths, tuple(arrays[:inputs]), tuple(arrays[inputs:]))
+    return Batch(moment, ids, counts, lengths, tuple(arrays[:inputs]), tuple(arrays[inputs:]), len(payload))
 
 
 def _dump(array: Array) -> bytes:

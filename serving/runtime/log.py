@@ -10,7 +10,6 @@ Where the log lies in a bucket, the journal is in a folder of this machine, the 
 store is away answers go on until the spool is full, and then nothing is answered that could not be logged.
 """
 
-import datetime as dt
 import logging
 import os
 import queue
@@ -21,22 +20,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core import storage
 from core.errors import ConfigError, FalajError, StorageError
-from core.model_spec import ModelSpec, Tensor
+from core.model_spec import ModelSpec
 from serving.runtime import journal
-from serving.runtime.arrays import Array, Arrays
-from serving.runtime.identity import texts
-from serving.runtime.journal import Batch, Header, Segment
+from serving.runtime.arrays import Arrays
+from serving.runtime.journal import Header, Segment
+from serving.runtime.log_parquet import convert, table
 from serving.runtime.metrics import Metrics
 
 JOURNAL = "_journal"
 """The folder of segments beside a model's dates: readers of datasets skip names that begin with an underscore."""
-_DAY_US = 86_400_000_000
 _RETRY_S = 1.0
 _RECOVER_S = 60.0
 _PROBE_BYTES = 1 << 16
@@ -261,37 +258,6 @@ class InferenceLog:
                 yield segment
 
 
-def convert(segment: Path, target: str | Path) -> list[str]:
-    """Write a segment's batches as Parquet, one file a date, each there whole or not at all.
-
-    Args:
-        segment: A closed segment.
-        target: The log's folder, or its address in a bucket.
-
-    Returns:
-        The files.
-
-    Raises:
-        OSError: The segment cannot be read.
-        StorageError: They cannot be written.
-    """
-    header, batches, torn = journal.read(segment)
-    if torn:
-        logger.warning("%s ends in %d bytes of a batch that was never answered: dropped", segment.name, torn)
-    if header is None:
-        return []
-    days: dict[int, list[Batch]] = {}
-    for batch in batches:
-        days.setdefault(batch.time // _DAY_US, []).append(batch)
-    return [
-        _write(
-            _table(header, batches),
-            storage.join(target, header.model, f"date={_date(day)}", f"{segment.stem}.parquet"),
-        )
-        for day, batches in days.items()
-    ]
-
-
 def read_log(target: str | Path, model: str) -> pa.Table:
     """Every answered inference of a model; safe beside a running runtime.
 
@@ -312,11 +278,13 @@ def read_log(target: str | Path, model: str) -> pa.Table:
     # Segments first: one that becomes Parquet meanwhile is found there.
     for path in (folder / model / JOURNAL).glob(f"*{journal.SUFFIX}") if folder is not None else ():
         try:
-            header, batches, _ = journal.read(path)
+            with path.open("rb") as file:
+                reader = journal.Reader(file)
+                batches = list(reader)
         except FileNotFoundError:
             continue
-        if header is not None and batches:
-            tables[path.stem] = _table(header, batches)
+        if reader.header is not None and batches:
+            tables[path.stem] = table(reader.header, batches)
     root = storage.join(target, model)
     files = [
         storage.join(root, date, name)
@@ -345,86 +313,3 @@ _FIXED_SCHEMA = pa.schema(
         "version": pa.int32(),
     }
 )
-
-
-def _table(header: Header, batches: list[Batch]) -> pa.Table:
-    counts = np.concatenate([batch.rows for batch in batches]).astype(np.int64)
-    rows_of_batches = [int(batch.rows.sum()) for batch in batches]
-    rows = int(counts.sum())
-    starts = np.cumsum(counts) - counts
-    columns: dict[str, Any] = {
-        "time": pa.array(np.repeat([batch.time for batch in batches], rows_of_batches), pa.timestamp("us", "UTC")),
-        "inference_id": _uuids(b"".join(batch.ids for batch in batches)).take(
-            pa.array(np.repeat(np.arange(len(counts)), counts))
-        ),
-        "row": pa.array((np.arange(rows) - np.repeat(starts, counts)).astype(np.int32)),
-        "model": pa.repeat(header.model, rows),
-        "version": pa.repeat(pa.scalar(header.version, pa.int32()), rows),
-    }
-    edges = None
-    if any(tensor.is_sequence for tensor in (*header.inputs, *header.outputs)):
-        lengths = np.repeat(np.concatenate([batch.lengths for batch in batches]), counts)
-        edges = pa.array(np.concatenate(([0], np.cumsum(lengths))).astype(np.int32))
-    outputs = {tensor.name for tensor in header.outputs}
-    for index, tensor in enumerate(header.inputs):
-        values = _by_column([batch.inputs[index] for batch in batches])
-        for name, column in zip(_columns(tensor, len(values)), values, strict=True):
-            taken = name in outputs or name in columns
-            columns[f"feature_{name}" if taken else name] = _array(column, tensor, edges)
-    for index, tensor in enumerate(header.outputs):
-        values = _by_column([batch.outputs[index] for batch in batches])
-        names = [tensor.name] if len(values) == 1 else _columns(tensor, len(values))
-        for name, column in zip(names, values, strict=True):
-            columns[name] = _array(column, tensor, edges)
-    return pa.table(columns)
-
-
-def _by_column(arrays: list[Array]) -> Array:
-    """(columns, rows), of sequences (columns, tokens): turned batch by batch, since a batch fits a processor's cache
-    and a segment does not."""
-    turned = np.empty((arrays[0].size // len(arrays[0]), sum(map(len, arrays))), arrays[0].dtype)
-    start = 0
-    for array in arrays:
-        turned[:, start : start + len(array)] = array.reshape(len(array), -1).T
-        start += len(array)
-    return turned
-
-
-def _columns(tensor: Tensor, width: int) -> list[str]:
-    if tensor.columns:
-        return list(tensor.columns)
-    if tensor.is_sequence and width == 1:
-        return [tensor.name]
-    return [f"{tensor.name}_{position}" for position in range(width)]
-
-
-def _array(values: Array, tensor: Tensor, edges: pa.Array | None) -> pa.Array:
-    if tensor.datatype == "BYTES":
-        return pa.array(values, pa.string())
-    return pa.ListArray.from_arrays(edges, pa.array(values)) if tensor.is_sequence else pa.array(values)
-
-
-def _uuids(ids: bytes) -> pa.Array:
-    count = len(ids) // 16
-    offsets = np.arange(0, 36 * (count + 1), 36, dtype=np.int32)
-    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(texts(ids).tobytes()))
-
-
-def _write(table: pa.Table, uri: str) -> str:
-    stream = pa.BufferOutputStream()
-    # Dictionaries of numbers and zstd would take most of the processor's time that the log costs.
-    kinds = {field.name: field.type for field in table.schema if field.name != "inference_id"}
-    pq.write_table(
-        table,
-        stream,
-        compression="lz4",
-        write_statistics=["time", "version"],
-        use_dictionary=[name for name, kind in kinds.items() if pa.types.is_string(kind)],
-        use_byte_stream_split=[name for name, kind in kinds.items() if pa.types.is_floating(kind)],
-    )
-    storage.write(uri, stream.getvalue().to_pybytes())
-    return uri
-
-
-def _date(day: int) -> str:
-    return (dt.date(1970, 1, 1) + dt.timedelta(days=day)).isoformat()

@@ -20,8 +20,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from core.model_spec import ModelSpec
-from serving.runtime import journal, log
+from serving.runtime import journal, log, log_parquet
 from serving.runtime.log import InferenceLog, LogWriteError, read_log
+from serving.runtime.log_parquet import convert
 from serving.runtime.metrics import Metrics
 from tests.serving.conftest import Runtime, expected, publish, running, spec, status, wait_for, wait_ready
 
@@ -216,24 +217,50 @@ def test_every_cut_of_a_journal_keeps_the_whole_batches(opened: Opened) -> None:
     data = path.read_bytes()
     for cut in range(0, len(data), 7):
         path.write_bytes(data[:cut])
-        _, batches, torn = journal.read(path)
-        assert len(batches) == sum(size <= cut for size in sizes)
-        assert torn <= cut
+        batches, torn = read(path)
+        assert batches == sum(size <= cut for size in sizes)
+        assert torn == cut - max((size for size in sizes if size <= cut), default=0) or not batches
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    assert len(journal.read(path)[1]) == 2
+    assert read(path) == (2, sizes[2] - sizes[1])
+
+
+def read(path: Path) -> tuple[int, int]:
+    """How many batches a segment has, and how many bytes that are none."""
+    with path.open("rb") as file:
+        reader = journal.Reader(file)
+        return len(list(reader)), reader.torn
 
 
 def test_a_repeated_conversion_duplicates_nothing(opened: Opened) -> None:
     written, key, folder = opened
     add(written, key)
     path = next(folder.glob("jobs/_journal/*"))
-    first = log.convert(path, folder)
-    assert log.convert(path, folder) == first  # as after a crash before the segment's deletion
+    first = convert(path, folder)
+    assert convert(path, folder) == first  # as after a crash before the segment's deletion
     assert len(list(folder.glob("jobs/date=*/*"))) == 1
     table = read_log(folder, "jobs")
     assert table.num_rows == pq.read_metadata(first[0]).num_rows == 4
     assert table["row"].to_pylist() == [0, 0, 1, 2]
     assert table["AREA"].to_pylist() == ["north", "süd", "", "south"]
+
+
+def test_a_segment_over_midnight_and_of_many_row_groups_is_whole(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, key, folder = opened
+    monkeypatch.setattr(log_parquet, "_GROUP_BYTES", 100)
+    midnight = 20_000 * 86_400 * 10**9
+    for second in (-2, -1, 0, 1, -1):  # the clock is put back once
+        monkeypatch.setattr(time, "time_ns", lambda second=second: midnight + second * 10**9)
+        add(written, key)
+    path = next(folder.glob("jobs/_journal/*"))
+    before = read_log(folder, "jobs")
+    files = convert(path, folder)
+    path.unlink()
+    assert [pq.read_metadata(file).num_rows for file in files] == [12, 8]
+    assert [file.split("/")[-2] for file in files] == ["date=2024-10-03", "date=2024-10-04"]
+    assert pq.read_metadata(files[0]).num_row_groups == 3
+    assert read_log(folder, "jobs").equals(before)
 
 
 def test_leftovers_of_a_living_process_are_left_alone(opened: Opened) -> None:
