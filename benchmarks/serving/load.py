@@ -8,7 +8,8 @@ import re
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -77,11 +78,7 @@ def http(
     Args:
         kind: json, binary, gateway: JSON with the headers that a gateway adds, or wrong: values that the spec refuses.
     """
-    script = folder / f"{model}-{rows}-{kind}.lua"
-    if not script.exists():
-        script.write_text(_script(folder, model, rows, kind))
-    url = f"http://127.0.0.1:{server.http_port}{_PATH}"
-    command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+    command = _wrk(folder, server, model, rows, clients, seconds, kind)
     before = server.cpu_seconds
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     cpu = server.cpu_seconds - before
@@ -100,6 +97,25 @@ def http(
     return Load(answered / lasted, p50, p99, refused / lasted, 1e6 * cpu / max(answered, 1))
 
 
+@contextmanager
+def beside(folder: Path, server: Server, model: str, rows: int, seconds: int) -> Iterator[None]:
+    """Keep core 1 as busy as it is while a server is measured, with a server that is on it too."""
+    process = subprocess.Popen(_wrk(folder, server, model, rows, 64, seconds, "json"), stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wrk(folder: Path, server: Server, model: str, rows: int, clients: int, seconds: int, kind: str) -> list[str]:
+    script = folder / f"{model}-{rows}-{kind}.lua"
+    if not script.exists():
+        script.write_text(_script(folder, model, rows, kind))
+    url = f"http://127.0.0.1:{server.http_port}{_PATH}"
+    return ["taskset", "-c", "1", "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+
+
 def paced(folder: Path, server: Server, model: str, rows: int, clients: int, seconds: int, rate: float) -> Load:
     """`rate` requests a second in all, one after the other; see paced.py."""
     body = folder / f"{model}-{rows}.json"
@@ -109,6 +125,8 @@ def paced(folder: Path, server: Server, model: str, rows: int, clients: int, sec
     before = server.cpu_seconds
     found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     cpu = server.cpu_seconds - before
+    if not found["answered"]:
+        sys.exit(f"no request was answered: {' '.join(command)}")
     return Load(
         found["answered"] / seconds,
         found["p50"],

@@ -4,8 +4,9 @@ import datetime as dt
 import json
 import os
 import platform
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,8 @@ HERE = Path(__file__).parent
 
 
 class Case(NamedTuple):
-    """What was measured: the server (ours, stock, mlserver, bare, bare model, raw), the model, and the load."""
+    """What was measured: the server (ours, stock, mlserver, bare model, raw, or bare, which runs no model), the model,
+    and the load."""
 
     server: str
     model: str
@@ -62,7 +64,7 @@ def part(file: str, function: str) -> str:
     return next((name for mark, name in _PARTS.items() if mark in place), "other built-in functions")
 
 
-def render(medians: Mapping[Case, Load], shares: Mapping[str, float], rounds: int, seconds: int) -> str:
+def render(results: Results, shares: Mapping[str, float], rounds: int, seconds: int) -> str:
     """RESULTS.md."""
     sections = [
         _INTRODUCTION.format(
@@ -73,76 +75,82 @@ def render(medians: Mapping[Case, Load], shares: Mapping[str, float], rounds: in
             rounds=rounds,
             seconds=seconds,
         ),
-        _JSON + _table(_rest(medians)),
-        _WAYS + _table(_ways(medians)),
-        _OVERLOAD + _table(_overload(medians)),
+        _JSON + _table(_rest(results)),
+        _WAYS + _table(_ways(results)),
+        _OVERLOAD + _table(_overload(results)),
         _PROFILE
         + _table([("part", "share"), *((name, f"{share:.0%}") for name, share in shares.items() if share >= 0.005)]),
     ]
     return "\n".join(sections)
 
 
-def as_json(medians: Mapping[Case, Load]) -> str:
+def as_json(results: Results) -> str:
     """The medians, one object a line: a case and its load, rates in requests a second, p50 and p99 in ms, cpu in µs."""
-    lines = [json.dumps(case._asdict() | asdict(load)) for case, load in medians.items()]
+    lines = [json.dumps(case._asdict() | asdict(_median(loads))) for case, loads in results.items()]
     return "[\n" + ",\n".join(lines) + "\n]\n"
 
 
-def _rest(medians: Mapping[Case, Load]) -> Iterator[Sequence[str]]:
+def _rest(results: Results) -> Iterator[Sequence[str]]:
     yield (
         *("model", "rows", "clients", "runtime, req/s", "p50 / p99 ms", "stock KServe, req/s", "p50 / p99 ms"),
         *("ratio of req/s", "CPU µs, runtime / stock", "ratio of CPU", "share of the limit"),
         *("MLServer, req/s", "CPU µs", "ratio of req/s"),
     )
-    for case, mine in _of(medians, "ours", "json"):
-        stock = medians[case._replace(server="stock")]
-        limit = medians[Case("raw", case.model, case.rows, 1, "session")]
-        peer = medians.get(case._replace(server="mlserver"))
+    for case, loads in _of(results, "ours", "json"):
+        mine, stocks = _median(loads), results[case._replace(server="stock")]
+        stock = _median(stocks)
+        peers = results.get(case._replace(server="mlserver"))
         yield (
             *(models.TITLES[case.model], str(case.rows), str(case.clients), *_rate(mine), *_rate(stock)),
-            *(f"**{_ratio(mine.rate, stock.rate)}**", f"{mine.cpu:.0f} / {stock.cpu:.0f}", _ratio(stock.cpu, mine.cpu)),
-            _ratio(mine.rate, limit.rate, 2),
-            *(("", "", "") if peer is None else (f"{peer.rate:,.0f}", f"{peer.cpu:.0f}", _ratio(mine.rate, peer.rate))),
+            *(f"**{_ratio(loads, stocks)}**", f"{mine.cpu:.0f} / {stock.cpu:.0f}", _ratio(stocks, loads, "cpu")),
+            _ratio(loads, _limit(results, case), digits=2),
+            *(("", "", "") if peers is None else (*_rate(_median(peers))[:1], f"{_median(peers).cpu:.0f}")),
+            *(() if peers is None else (_ratio(loads, peers),)),
         )
 
 
-def _ways(medians: Mapping[Case, Load]) -> Iterator[Sequence[str]]:
+def _ways(results: Results) -> Iterator[Sequence[str]]:
     yield (
         *("model", "rows", "way", "runtime, req/s", "p50 / p99 ms", "CPU µs", "share of the raw session"),
         *("bare grpc.aio, calls/s", "ratio", "ratio of CPU", "the same with the model", "ratio", "ratio of CPU"),
     )
     for kind in ("gateway", "binary", "grpc"):
-        for case, mine in _of(medians, "ours", kind):
-            limit = medians[Case("raw", case.model, case.rows, 1, "session")]
+        for case, loads in _of(results, "ours", kind):
+            mine = _median(loads)
             compared: list[str] = []
             for server in ("bare", "bare model"):
-                bare = medians.get(case._replace(server=server))
+                bare = results.get(case._replace(server=server))
                 compared += (
                     ("", "", "")
                     if bare is None
-                    else (f"{bare.rate:,.0f}", f"**{_ratio(mine.rate, bare.rate)}**", _ratio(bare.cpu, mine.cpu))
+                    else (f"{_median(bare).rate:,.0f}", f"**{_ratio(loads, bare)}**", _ratio(bare, loads, "cpu"))
                 )
             yield (
                 *(models.TITLES[case.model], str(case.rows), kind, *_rate(mine), f"{mine.cpu:.0f}"),
-                *(_ratio(mine.rate, limit.rate, 2), *compared),
+                *(_ratio(loads, _limit(results, case), digits=2), *compared),
             )
 
 
-def _overload(medians: Mapping[Case, Load]) -> Iterator[Sequence[str]]:
+def _overload(results: Results) -> Iterator[Sequence[str]]:
     yield (
         *("model", "rows", "load", "answered/s", "of the peak", "refused/s", "CPU µs an answer", "of the peak's"),
-        *("p50 / p99 ms", "p99 / p50"),
+        *("p50 / p99 ms", "p99 / p50", "a server that does nothing, p50 / p99 ms", "p99 / p50"),
     )
     for kind, title in _LOADS.items():
-        for case, mine in _of(medians, "ours", kind):
-            peak = medians[Case("ours", case.model, case.rows, 64, "json")]
+        for case, loads in _of(results, "ours", kind):
+            mine = _median(loads)
+            peaks = results[Case("ours", case.model, case.rows, 64, f"peak {_PEAK_OF.get(kind, kind)}")]
+            nothing = results.get(case._replace(server="bare"))
             yield (
                 *(models.TITLES[case.model], str(case.rows), title, f"{mine.rate:,.0f}"),
-                *(f"**{_ratio(mine.rate, peak.rate, 2)}**", f"{mine.refused:,.0f}"),
-                *(f"{mine.cpu:.0f}", _ratio(mine.cpu, peak.cpu, 2), _times(mine), f"**{_ratio(mine.p99, mine.p50)}**"),
+                *(f"**{_ratio(loads, peaks, digits=2)}**", f"{mine.refused:,.0f}"),
+                *(f"{mine.cpu:.0f}", _ratio(loads, peaks, "cpu", 2), _times(mine), f"**{_spread(loads)}**"),
+                *(("", "") if nothing is None else (_times(_median(nothing)), _spread(nothing))),
             )
 
 
+_PEAK_OF = {"half": "crowd"}
+"""Loads that are measured on another one's server."""
 _LOADS = {
     "half": "half of the peak's rate, 64 clients",
     "crowd": "1,000 clients",
@@ -153,9 +161,10 @@ _INTRODUCTION = """\
 
 {day}, {cores}-core {machine} machine, Python {python}. One run of
 `python benchmarks/serving/compare.py --rounds {rounds} --seconds {seconds}`: server on core 0, load on core 1, one
-process and one thread in the graph, medians of {rounds} interleaved rounds. The runtime validates, counts and logs
-every inference. Ratios carry over to other machines, absolute figures do not. On a machine with other work the CPU time
-an answer is the steadier measure: it is what the server alone used, its log's thread included. The same figures are in
+process and one thread in the graph, {rounds} interleaved rounds; figures are medians, and ratios the medians of the
+rounds' ratios, each of two measurements next to each other. The runtime validates, counts and logs every inference.
+Ratios carry over to other machines, absolute figures do not. On a machine with other work the CPU time an answer is the
+steadier measure: it is what the server alone used, its log's thread included. The same figures are in
 [results.json](results.json).
 
 ![Multiples of a stock KServe server](results.svg)
@@ -163,8 +172,8 @@ an answer is the steadier measure: it is what the server alone used, its log's t
 _JSON = """\
 ## JSON over REST
 
-The limit is the raw session at the request's own batch size; the runtime joins requests and can so pass it. MLServer
-has its adaptive batching on (64 rows, 1 ms).
+The limit is the raw session at the request's own batch size, on core 0 while core 1 makes as much load for another
+server; the runtime joins requests and can so pass it. MLServer has its adaptive batching on (64 rows, 1 ms).
 
 """
 _WAYS = """\
@@ -179,10 +188,11 @@ same with the model runs it for each request, and checks, counts and logs nothin
 _OVERLOAD = """\
 ## At half of saturation, and beyond it
 
-The peak is that of 64 clients above. At half of it, requests come evenly spread, one every 1/rate seconds, and their
-time counts from the moment at which they were due (paced.py). Beyond it, 1,000 clients ask again as soon as they are
-answered or refused (wrk), once with the queue that the runtime has by default and once with a short one, which makes it
-refuse; their times are those of answers and refusals alike.
+The peak is that of 64 clients, just before. At half of it, requests come evenly spread, one every 1/rate seconds, and
+their time counts from the moment at which they were due (paced.py); beside it is what the machine itself takes then: a
+server that answers the same requests at once with the same bytes (bare_http.py). Beyond it, 1,000 clients ask again as
+soon as they are answered or refused (wrk), once with the queue that the runtime has by default and once with a short
+one, which makes it refuse; their times are those of answers and refusals alike.
 
 """
 _PROFILE = """\
@@ -194,8 +204,22 @@ it is called, in the HTTP layer.
 """
 
 
-def _ratio(first: float, second: float, digits: int = 1) -> str:
-    return f"{first / second:.{digits}f}" if second else "-"
+def _median(loads: Sequence[Load]) -> Load:
+    return Load(*(statistics.median(getattr(load, field.name) for load in loads) for field in fields(Load)))
+
+
+def _limit(results: Results, case: Case) -> Sequence[Load]:
+    return results[Case("raw", case.model, case.rows, 1, "session")]
+
+
+def _ratio(first: Sequence[Load], second: Sequence[Load], figure: str = "rate", digits: int = 1) -> str:
+    """The median of the rounds' ratios."""
+    pairs = zip(first, second, strict=True)
+    return f"{statistics.median(getattr(one, figure) / getattr(other, figure) for one, other in pairs):.{digits}f}"
+
+
+def _spread(loads: Sequence[Load]) -> str:
+    return f"{statistics.median(load.p99 / load.p50 for load in loads):.1f}"
 
 
 def _table(rows: Iterable[Sequence[str]]) -> str:
@@ -204,11 +228,11 @@ def _table(rows: Iterable[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def plot(medians: Mapping[Case, Load], path: Path) -> None:
+def plot(results: Results, path: Path) -> None:
     """Multiples of the stock server's rate, one bar a case."""
-    cases = [(case, mine) for case, mine in _of(medians, "ours", "json")]
+    cases = _of(results, "ours", "json")
     names = [f"{case.model}, {case.rows} row{'s' if case.rows > 1 else ''}, {case.clients}" for case, _ in cases]
-    ratios = [mine.rate / medians[case._replace(server="stock")].rate for case, mine in cases]
+    ratios = [float(_ratio(loads, results[case._replace(server="stock")])) for case, loads in cases]
     figure, axes = plt.subplots(figsize=(8, 0.35 * len(cases) + 1.2))
     bars = axes.barh(names, ratios, color="#2b6f6c")
     axes.bar_label(bars, fmt="%.1f", padding=3)
@@ -221,8 +245,8 @@ def plot(medians: Mapping[Case, Load], path: Path) -> None:
     plt.close(figure)
 
 
-def _of(medians: Mapping[Case, Load], server: str, kind: str) -> list[tuple[Case, Load]]:
-    return [(case, load) for case, load in medians.items() if (case.server, case.kind) == (server, kind)]
+def _of(results: Results, server: str, kind: str) -> list[tuple[Case, list[Load]]]:
+    return [(case, loads) for case, loads in results.items() if (case.server, case.kind) == (server, kind)]
 
 
 def _rate(load: Load) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The servers that are compared, each a process on core 0."""
+"""The servers that are compared, each a process on core 0, and one beside them on core 1."""
 
 import signal
 import socket
@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import models
@@ -71,6 +72,16 @@ def bare_grpc(*model: str) -> Iterator[Server]:
 
 
 @contextmanager
+def bare_http(core: int = 0) -> Iterator[Server]:
+    """See bare_http.py."""
+    http, grpc = free_ports(2)
+    with _running(
+        [sys.executable, str(HERE / "bare_http.py"), str(http)], http, grpc, partial(_listens, http), core
+    ) as server:
+        yield server
+
+
+@contextmanager
 def mlserver(folder: Path, model: str, uv: str) -> Iterator[Server]:
     """MLServer, in the environment that uv makes for it."""
     http, grpc = free_ports(2)
@@ -81,9 +92,9 @@ def mlserver(folder: Path, model: str, uv: str) -> Iterator[Server]:
 
 
 @contextmanager
-def _running(command: list[str], http: int, grpc: int, ready: Callable[[], bool]) -> Iterator[Server]:
+def _running(command: list[str], http: int, grpc: int, ready: Callable[[], bool], core: int = 0) -> Iterator[Server]:
     process = subprocess.Popen(
-        ["taskset", "-c", "0", *command],
+        ["taskset", "-c", str(core), *command],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

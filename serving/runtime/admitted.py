@@ -36,7 +36,8 @@ class _Ranges:
     nullable: NDArray[np.bool_]
 
     def admit(self, values: Array) -> NDArray[np.bool_] | None:
-        inside = (values >= self.low) & (values <= self.high)
+        inside = values >= self.low
+        inside &= values <= self.high
         if inside.all():
             return None
         inside |= np.isnan(values) & self.nullable

@@ -11,7 +11,8 @@ Identity = tuple[bytes, bytes]
 """Its 16 bytes, and its text, a UUID's 36 characters."""
 _GIVEN = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _POOL = 256
-_DIGITS = np.delete(np.arange(36), (8, 13, 18, 23))
+_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
+"""Of a UUID's digits, with hyphens between them."""
 _pool: list[Identity] = []
 # Two processes must never give out the same ids.
 os.register_at_fork(after_in_child=_pool.clear)
@@ -38,7 +39,9 @@ def texts(ids: bytes) -> NDArray[Any]:
     """(n, 36) ASCII of n ids of 16 bytes, without a Python object for each."""
     count = len(ids) // 16
     text = np.full((count, 36), ord("-"), np.uint8)
-    text[:, _DIGITS] = np.frombuffer(ids.hex().encode(), np.uint8).reshape(count, 32)
+    digits = np.frombuffer(ids.hex().encode(), np.uint8).reshape(count, 32)
+    for hyphens, (start, end) in enumerate(_GROUPS):
+        text[:, start + hyphens : end + hyphens] = digits[:, start:end]
     return text
 
 

@@ -101,7 +101,7 @@ class Decoder:
         if last is not None and json_length is None and body.startswith(last.begin) and body.endswith(last.end):
             numbers = body[len(last.begin) : len(body) - len(last.end)]
             # One list, or rows, whose structure is looked at: else it would be read as if it were one list.
-            if (numbers.count(b"[") == 1 and numbers.startswith(b"[")) or numbers.startswith(b"[["):
+            if numbers.rfind(b"[") == 0 or numbers.startswith(b"[["):
                 try:
                     return last.query, [self._numbers(numbers, last.head)]
                 except _NotNumbersError:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core import storage
@@ -19,8 +20,9 @@ from serving.runtime.identity import texts
 from serving.runtime.journal import Batch, Header
 
 _DAY_US = 86_400_000_000
-_GROUP_BYTES = 8 << 20
-"""Of batches in a row group: conversion needs a few times as much memory, however large the segment is."""
+_GROUP_BYTES = 4 << 20
+"""Of batches in a row group. Conversion needs a few times as much memory, however large the segment is, and no step of
+it keeps the interpreter from requests for longer than a millisecond or two."""
 
 logger = logging.getLogger("falaj.log")
 
@@ -109,8 +111,8 @@ def table(header: Header, batches: list[Batch]) -> pa.Table:
     starts = np.cumsum(counts) - counts
     columns: dict[str, Any] = {
         "time": pa.array(np.repeat([batch.time for batch in batches], rows_of_batches), pa.timestamp("us", "UTC")),
-        "inference_id": _uuids(b"".join(batch.ids for batch in batches)).take(
-            pa.array(np.repeat(np.arange(len(counts)), counts))
+        "inference_id": pc.take(
+            _uuids(b"".join(batch.ids for batch in batches)), pa.array(np.repeat(np.arange(len(counts)), counts))
         ),
         "row": pa.array((np.arange(rows) - np.repeat(starts, counts)).astype(np.int32)),
         "model": pa.repeat(header.model, rows),
@@ -164,7 +166,7 @@ def _array(values: Array, tensor: Tensor, edges: pa.Array | None) -> pa.Array:
 def _uuids(ids: bytes) -> pa.Array:
     count = len(ids) // 16
     offsets = np.arange(0, 36 * (count + 1), 36, dtype=np.int32)
-    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(texts(ids).tobytes()))
+    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(texts(ids)))
 
 
 def _date(day: int) -> str:
