@@ -8,6 +8,7 @@ bodies that are not yet whole.
 import asyncio
 import math
 import re
+import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -30,6 +31,8 @@ _REQUEST_S = 30.0
 """The longest that a request's bytes may take to arrive, and an answer's to be taken."""
 _LINGER_S = 2.0
 """How long the rest of a refused body is read, so that the client sees the refusal and not a reset."""
+_ESTABLISHED = 1
+"""The state in TCP_INFO of a connection that neither side has closed (Linux, netinet/tcp.h)."""
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _CHANGES = re.compile(rb"\r\n(content-length|x-request-id):[ \t]*([^\r\n]+)", re.IGNORECASE)
 _VALUE_BYTES = 64
@@ -301,7 +304,12 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         self._resting = None
-        self._advance()
+        state = self._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        if state[0] == _ESTABLISHED:
+            self._advance()
+        else:
+            # It has left. What it had asked again would be read before that, and answered to nobody.
+            self._transport.abort()
 
     def drain(self) -> None:
         """Answers say from now on that the connection closes after them, see `respond`."""

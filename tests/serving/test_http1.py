@@ -31,6 +31,11 @@ class Wire:
         self.written = b""
         self.closed = self.aborted = self.ended = False
         self.reading = True
+        self.socket: socket.socket | None = None
+
+    def get_extra_info(self, name: str) -> socket.socket | None:
+        assert name == "socket"
+        return self.socket
 
     def write(self, data: bytes) -> None:
         assert not self.ended, "a transport takes nothing after write_eof"
@@ -266,10 +271,13 @@ def test_many_pipelined_requests_are_no_recursion(opened: Opened) -> None:
     assert wire.written.count(b"HTTP/1.1 200 OK") == 5000
 
 
-@pytest.mark.parametrize("end", ["room", "time", "drain", "gone"])
+@pytest.mark.parametrize("end", ["room", "time", "drain", "gone", "left"])
 def test_a_client_refused_for_want_of_room_rests(opened: Opened, end: str) -> None:
     connection, wire, handler, server = opened
     resting = Resting()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        wire.socket, _ = listener.accept()
     handler.refused = unavailable("full", resting)
     server.now = 100.0
     connection.data_received(ask(b"a") * 2)
@@ -283,13 +291,21 @@ def test_a_client_refused_for_want_of_room_rests(opened: Opened, end: str) -> No
         connection.sweep(101.1)
     elif end == "drain":
         connection.drain()
+    elif end == "gone":
+        connection.connection_lost(None)
     else:
+        # As long as nothing is read from it, nothing says so.
+        client.close()
+        resting.wake(1)
+        assert wire.aborted
         connection.connection_lost(None)
     assert not resting
-    assert wire.reading == (end != "gone")
+    assert wire.reading == (end not in ("gone", "left"))
     handler.refused = None
     connection.data_received(ask(b"a"))
-    assert len(handler.seen) == (end != "gone")
+    assert len(handler.seen) == (end not in ("gone", "left"))
+    client.close()
+    wire.socket.close()
 
 
 @pytest.fixture(scope="module")
