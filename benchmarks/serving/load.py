@@ -4,10 +4,12 @@ Every request has values of its own, out of a few dozen, so that no server gains
 """
 
 import json
+import math
 import re
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,10 @@ from servers import Server
 HERE = Path(__file__).parent
 _WARM_UP_S = 1
 _VARIANTS = 32
+_SETTLE_S = 5.0
+_REST_S = 0.1
+_REST_CPU_S = 0.02
+"""Of the processor's time in `_REST_S`: a server that computes less than that rests."""
 _PATH = f"/v2/models/{models.NAME}/infer"
 _GATEWAY = (
     ("x-forwarded-proto", "http"),
@@ -79,9 +85,7 @@ def http(
         kind: json, binary, gateway: JSON with the headers that a gateway adds, or wrong: values that the spec refuses.
     """
     command = _wrk(folder, server, model, rows, clients, seconds, kind)
-    before = server.cpu_seconds
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    cpu = server.cpu_seconds - before
+    output, cpu = _run(server, command)
     found = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     refused = int(found[1]) if found else 0
     if (refused and not may_refuse) or re.search(r"Socket errors: .*(connect|read|write) [1-9]", output):
@@ -122,9 +126,8 @@ def paced(folder: Path, server: Server, model: str, rows: int, clients: int, sec
     body.write_bytes(json_body(models.rows(model, rows)))
     arguments = [server.http_port, _PATH, body, clients, rate, _WARM_UP_S, seconds]
     command = ["taskset", "-c", "1", sys.executable, str(HERE / "paced.py"), *map(str, arguments)]
-    before = server.cpu_seconds
-    found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    cpu = server.cpu_seconds - before
+    output, cpu = _run(server, command)
+    found = json.loads(output)
     if not found["answered"]:
         sys.exit(f"no request was answered: {' '.join(command)}")
     return Load(
@@ -163,9 +166,7 @@ def _h2load(
     log.unlink(missing_ok=True)
     command = ["taskset", "-c", "1", "h2load", "-t1", f"-c{clients}", f"-m{streams}", f"-D{seconds}"]
     command += [f"--log-file={log}", "-d", str(body), *arguments, url]
-    before = server.cpu_seconds
-    subprocess.run(command, capture_output=True, text=True, check=True)
-    cpu = server.cpu_seconds - before
+    _, cpu = _run(server, command)
     lines = [line.split() for line in log.read_text().splitlines()]
     times = np.array([int(line[2]) for line in lines if line[1] == "200"])
     if not len(times):
@@ -178,6 +179,25 @@ def _h2load(
         (len(lines) - len(times)) / seconds,
         1e6 * cpu / len(times),
     )
+
+
+def _run(server: Server, command: Sequence[str]) -> tuple[str, float]:
+    """Make the load: what the generator says, and the seconds that the server computed.
+
+    Returns when the server rests: what clients left behind is answered, and what was logged written, before another
+    server has the core.
+    """
+    before = server.cpu_seconds
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    now = server.cpu_seconds
+    used = now - before
+    deadline = time.monotonic() + _SETTLE_S
+    last = -math.inf
+    while now - last > _REST_CPU_S and time.monotonic() < deadline:
+        last = now
+        time.sleep(_REST_S)
+        now = server.cpu_seconds
+    return output, used
 
 
 def _script(folder: Path, model: str, rows: int, kind: str) -> str:
