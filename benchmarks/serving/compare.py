@@ -38,6 +38,7 @@ from servers import Server
 CLIENTS = {1: (1, 16, 64), 32: (16, 64)}
 _VARIANTS = 32
 _RAW_S = 1
+_TRIPLE = 192
 _CROWD = 1000
 """Clients of the overload: more than a batch holds, fewer than the connections that are allowed."""
 _SHORT_QUEUE = ("--max-queue-seconds", "0.02")
@@ -108,11 +109,15 @@ def compare(folder: Path, model: str, rounds: int, seconds: int, results: Result
                 cases[Case(name, model, rows, 64, "grpc")] = partial(
                     load.grpc, folder, server, model, rows, 4, 16, seconds
                 )
-            for kind, server in (("shed", shedding), ("crowd", crowded)):
+            for kind, server, clients in (
+                ("shed", shedding, _CROWD),
+                ("triple", crowded, _TRIPLE),
+                ("crowd", crowded, _CROWD),
+            ):
                 # Not of the one with a short queue, which refuses some of 64 clients too.
                 add("ours", crowded, rows, 64, f"peak {kind}")
-                cases[Case("ours", model, rows, _CROWD, kind)] = partial(
-                    load.http, folder, server, model, rows, _CROWD, seconds * 3 // 2, may_refuse=True
+                cases[Case("ours", model, rows, clients, kind)] = partial(
+                    load.http, folder, server, model, rows, clients, seconds, may_refuse=True
                 )
             for name, server in (("ours", crowded), ("bare", bare)):
                 cases[Case(name, model, rows, 64, "half")] = partial(half, server, rows)

@@ -153,6 +153,7 @@ _PEAK_OF = {"half": "crowd"}
 """Loads that are measured on another one's server."""
 _LOADS = {
     "half": "half of the peak's rate, 64 clients",
+    "triple": "192 clients",
     "crowd": "1,000 clients",
     "shed": "1,000 clients, room in the queue for 20 ms",
 }
@@ -190,9 +191,9 @@ _OVERLOAD = """\
 
 The peak is that of 64 clients, just before. At half of it, requests come evenly spread, one every 1/rate seconds, and
 their time counts from the moment at which they were due (paced.py); beside it is what the machine itself takes then: a
-server that answers the same requests at once with the same bytes (bare_http.py). Beyond it, 1,000 clients ask again as
-soon as they are answered or refused (wrk), once with the queue that the runtime has by default and once with a short
-one, which makes it refuse; their times are those of answers and refusals alike.
+server that answers the same requests at once with the same bytes (bare_http.py). Beyond it, three times as many
+clients, and 1,000, ask again as soon as they are answered or refused (wrk), once with the queue that the runtime has by
+default and once with a short one, which makes it refuse; their times are those of answers and refusals alike.
 
 """
 _PROFILE = """\
