@@ -304,6 +304,8 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         self._resting = None
+        if self._transport.is_closing():
+            return
         state = self._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
         if state[0] == _ESTABLISHED:
             self._advance()

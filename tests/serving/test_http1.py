@@ -27,15 +27,16 @@ ID = "6f2c2a5e-8e0e-4a6e-9a51-0b8d7a7a7f10"
 class Wire:
     """What a connection sees of the network."""
 
+    server: socket.socket
+
     def __init__(self) -> None:
         self.written = b""
         self.closed = self.aborted = self.ended = False
         self.reading = True
-        self.socket: socket.socket | None = None
 
-    def get_extra_info(self, name: str) -> socket.socket | None:
+    def get_extra_info(self, name: str) -> socket.socket:
         assert name == "socket"
-        return self.socket
+        return self.server
 
     def write(self, data: bytes) -> None:
         assert not self.ended, "a transport takes nothing after write_eof"
@@ -271,13 +272,13 @@ def test_many_pipelined_requests_are_no_recursion(opened: Opened) -> None:
     assert wire.written.count(b"HTTP/1.1 200 OK") == 5000
 
 
-@pytest.mark.parametrize("end", ["room", "time", "drain", "gone", "left"])
+@pytest.mark.parametrize("end", ["room", "time", "drain", "gone", "left", "closing"])
 def test_a_client_refused_for_want_of_room_rests(opened: Opened, end: str) -> None:
     connection, wire, handler, server = opened
     resting = Resting()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
-        wire.socket, _ = listener.accept()
+        wire.server, _ = listener.accept()
     handler.refused = unavailable("full", resting)
     server.now = 100.0
     connection.data_received(ask(b"a") * 2)
@@ -293,19 +294,25 @@ def test_a_client_refused_for_want_of_room_rests(opened: Opened, end: str) -> No
         connection.drain()
     elif end == "gone":
         connection.connection_lost(None)
-    else:
+    elif end == "left":
         # As long as nothing is read from it, nothing says so.
         client.close()
         resting.wake(1)
         assert wire.aborted
         connection.connection_lost(None)
+    else:
+        # The transport has given it up, and says so in the next turn of the event loop.
+        wire.server.close()
+        wire.closed = True
+        resting.wake(1)
+        connection.connection_lost(None)
     assert not resting
-    assert wire.reading == (end not in ("gone", "left"))
+    assert wire.reading == (end in ("room", "time", "drain"))
     handler.refused = None
     connection.data_received(ask(b"a"))
-    assert len(handler.seen) == (end not in ("gone", "left"))
+    assert len(handler.seen) == (end in ("room", "time", "drain"))
     client.close()
-    wire.socket.close()
+    wire.server.close()
 
 
 @pytest.fixture(scope="module")
