@@ -130,10 +130,10 @@ def page(results: list[dict[str, Any]]) -> str:
     for model, title in _MODELS.items():
         for rows in sorted({one.rows for one in measured if one.model == model}):
             here = {one.server: one for one in measured if (one.model, one.rows) == (model, rows)}
-            half, *_ = _SERVERS.values()
+            half = here[_SERVERS["ours", "half"]]
             for server in (server for server in _SERVERS.values() if server in here):
                 usd = " | ".join(f"{cost(here[server], family):.6f}" for family in machines)
-                ratio = here[server].cpu / here[half].cpu
+                ratio = here[server].cpu / half.cpu
                 lines.append(f"| {title} | {rows} | {server} | {here[server].cpu:,.0f} | {usd} | {ratio:.1f} |")
     return "\n".join(lines) + "\n"
 

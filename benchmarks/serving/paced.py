@@ -5,7 +5,7 @@ server's p99 is that of the burst. One that polls takes from the server half of 
 This one sleeps until a request is due or an answer is there. A request whose client still waits for an answer is sent
 when that is there, and its time counts from the moment at which it was due.
 
-Used by compare.py and soak.py. Run as: python paced.py PORT PATH BODY CLIENTS RATE WARM_UP_S SECONDS
+Used by compare.py. Run as: python paced.py PORT PATH BODY CLIENTS RATE WARM_UP_S SECONDS
 Prints JSON: answered, refused, and p50 and p99 in ms of those answered, from the moment at which they were due.
 """
 

@@ -100,12 +100,14 @@ def _rest(results: Results) -> Iterator[Sequence[str]]:
         mine, stocks = _median(loads), results[case._replace(server="stock")]
         stock = _median(stocks)
         peers = results.get(case._replace(server="mlserver"))
+        compared = ("", "", "")
+        if peers is not None:
+            peer = _median(peers)
+            compared = (f"{peer.rate:,.0f}", f"{peer.cpu:.0f}", _ratio(loads, peers))
         yield (
             *(models.TITLES[case.model], str(case.rows), str(case.clients), *_rate(mine), *_rate(stock)),
             *(f"**{_ratio(loads, stocks)}**", f"{mine.cpu:.0f} / {stock.cpu:.0f}", _ratio(stocks, loads, "cpu")),
-            _ratio(loads, _limit(results, case), digits=2),
-            *(("", "", "") if peers is None else (*_rate(_median(peers))[:1], f"{_median(peers).cpu:.0f}")),
-            *(() if peers is None else (_ratio(loads, peers),)),
+            *(_ratio(loads, _limit(results, case), digits=2), *compared),
         )
 
 

@@ -11,7 +11,6 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import models
@@ -75,9 +74,8 @@ def bare_grpc(*model: str) -> Iterator[Server]:
 def bare_http(core: int = 0) -> Iterator[Server]:
     """See bare_http.py."""
     http, grpc = free_ports(2)
-    with _running(
-        [sys.executable, str(HERE / "bare_http.py"), str(http)], http, grpc, partial(_listens, http), core
-    ) as server:
+    command = [sys.executable, str(HERE / "bare_http.py"), str(http)]
+    with _running(command, http, grpc, lambda: _listens(http), core) as server:
         yield server
 
 
